@@ -1,0 +1,11 @@
+//! The domain of Riff: what a prompt means, who may run it, in which order, and what came of it.
+//!
+//! This crate owns recipes, the prompt grammar, model descriptions, admission, the queue with its
+//! fairness and leases, lineage, the store and the blobs, and the wire types that workers speak.
+//! It never talks to a chat platform, renders a page or serves HTTP.
+
+pub mod canonical;
+pub mod model;
+pub mod prompt;
+pub mod recipe;
+pub mod wire;

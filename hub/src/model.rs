@@ -1,0 +1,109 @@
+//! What a model says of itself. A model *is* its schema: flags, forms, validation and the moves that
+//! its results offer are all read from the JSON Schema of its inputs, and from nothing else.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::canonical::Digest;
+
+/// The names of inputs that mean the same in every model. A schema that declares one of them takes part
+/// in the flags and moves that go with it; anything else in a schema is the model's own.
+pub mod input {
+    /// Seed of all randomness, an integer from 0 to 2³²−1. Image `i` of a grid uses `seed + i`.
+    pub const SEED: &str = "seed";
+    /// How many results one recipe gives (a grid is 4).
+    pub const COUNT: &str = "count";
+    /// Width in pixels.
+    pub const WIDTH: &str = "width";
+    /// Height in pixels.
+    pub const HEIGHT: &str = "height";
+    /// What must not be in the picture.
+    pub const NEGATIVE_PROMPT: &str = "negative_prompt";
+    /// `[[seed, strength], …]`: each step walks from the latent towards that seed's. Makes *vary*.
+    pub const VARIATIONS: &str = "variations";
+    /// `[{"prompt", "seed", "variations", "weight"}, …]`: latents mixed with this one. Makes *blend*.
+    pub const BLEND: &str = "blend";
+    /// Horizontal centre of the view, in widths of the unzoomed picture. Makes *pan*.
+    pub const VIEW_X: &str = "view_x";
+    /// Vertical centre of the view, in heights of the unzoomed picture.
+    pub const VIEW_Y: &str = "view_y";
+    /// How much of the plane the view covers; 1 is the unzoomed picture. Makes *zoom*.
+    pub const VIEW_SCALE: &str = "view_scale";
+    /// Earlier turns of a conversation: `[{"role", "content"}, …]`. Makes *reply*.
+    pub const HISTORY: &str = "history";
+}
+
+/// What a model makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Media {
+    /// Pictures; the `/imagine` command.
+    Image,
+    /// Text; the `/ask` command.
+    Text,
+}
+
+/// What one run is expected to cost, in seconds of the device, before the hub has measured any.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds every run takes, whatever its size.
+    pub fixed: f64,
+    /// Seconds a megapixel of output (width × height × count / 10⁶).
+    #[serde(default)]
+    pub per_megapixel: f64,
+    /// Seconds a token of output (up to `max_tokens`).
+    #[serde(default)]
+    pub per_token: f64,
+    /// Seconds to load the weights.
+    #[serde(default)]
+    pub load: f64,
+}
+
+/// One immutable version of a model, as the worker that serves it announces it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelSpec {
+    /// Short lowercase name that members type, such as `abstract`.
+    pub name: String,
+    /// Name for people.
+    pub title: String,
+    /// The card: what it is, and what it is not, in a paragraph.
+    pub card: String,
+    /// SPDX expression of the weights' licence.
+    pub license: String,
+    /// What it makes.
+    pub media: Media,
+    /// JSON Schema (an object with `properties`) of every input but the prompt itself. Each property has
+    /// a `default`; `x-flags` lists further names its flag goes by (`["cfg"]`), `x-order` its place in forms.
+    pub schema: Map<String, Value>,
+    /// Hash of whatever makes results differ: weights and the engine's own version.
+    pub fingerprint: Digest,
+    /// Expected cost.
+    pub cost: Cost,
+}
+
+impl ModelSpec {
+    /// The version digest: equal exactly when two announcements give the same results from the same recipe.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(&serde_json::json!({
+            "name": self.name,
+            "media": self.media,
+            "schema": self.schema,
+            "fingerprint": self.fingerprint,
+        }))
+    }
+
+    /// The schema of one input, where the model has it.
+    pub fn property(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.properties()?.get(name)?.as_object()
+    }
+
+    /// All inputs by name.
+    pub fn properties(&self) -> Option<&Map<String, Value>> {
+        self.schema.get("properties")?.as_object()
+    }
+
+    /// Whether the model has such an input.
+    pub fn takes(&self, name: &str) -> bool {
+        self.property(name).is_some()
+    }
+}

@@ -1,0 +1,2 @@
+//! The `riff-worker` binary.
+fn main() {}
