@@ -2,7 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Digest, model::ModelSpec, recipe::{Recipe, RecipeId}};
+use crate::{
+    canonical::Digest,
+    model::ModelSpec,
+    recipe::{Recipe, RecipeId},
+};
 
 /// Version of the protocol; a hub refuses a worker that speaks another.
 pub const PROTOCOL: u32 = 1;

@@ -39,7 +39,9 @@ pub enum BadPrompt {
         chars: usize,
     },
     /// `::` followed by something that is no weight.
-    #[error("“::{0}” is not a weight: write a number from -10 to 10 right after “::”, as in “fog::0.5”.")]
+    #[error(
+        "“::{0}” is not a weight: write a number from -10 to 10 right after “::”, as in “fog::0.5”."
+    )]
     Weight(String),
 }
 
@@ -124,5 +126,39 @@ impl TryFrom<String> for Prompt {
 impl From<Prompt> for String {
     fn from(prompt: Prompt) -> Self {
         prompt.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn weights_and_white_space_are_read() {
+        let prompt: Prompt = "  a   lighthouse::2 fog::0.5 sea ".parse().unwrap();
+        assert_eq!(prompt.to_string(), "a lighthouse::2 fog::0.5 sea::1");
+        assert_eq!(prompt.text(), "a lighthouse fog sea");
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        assert_eq!("  ".parse::<Prompt>(), Err(BadPrompt::Empty));
+        let long = "x".repeat(10_000).parse::<Prompt>().unwrap_err();
+        assert!(long.to_string().contains("10000 characters; at most 4000"));
+        assert_eq!(
+            "a::11 b".parse::<Prompt>(),
+            Err(BadPrompt::Weight("11".into()))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_the_canonical_form_is_identity(text in "[a-z ]{1,20}(::-?[0-9](\\.[0-9])?[a-z ]{0,8}){0,4}") {
+            if let Ok(prompt) = text.parse::<Prompt>() {
+                prop_assert_eq!(prompt.to_string().parse::<Prompt>(), Ok(prompt));
+            }
+        }
     }
 }
