@@ -5,7 +5,12 @@
 //! It never talks to a chat platform, renders a page or serves HTTP.
 
 pub mod canonical;
+pub mod job;
 pub mod model;
 pub mod prompt;
+pub mod queue;
 pub mod recipe;
+pub mod seam;
+pub mod step;
+pub mod store;
 pub mod wire;

@@ -38,6 +38,23 @@ pub enum Move {
     Reply,
 }
 
+impl Move {
+    /// The word for it, as stored and as the API writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fork => "fork",
+            Self::Vary => "vary",
+            Self::Reroll => "reroll",
+            Self::Remix => "remix",
+            Self::Upscale => "upscale",
+            Self::Zoom => "zoom",
+            Self::Pan => "pan",
+            Self::Blend => "blend",
+            Self::Reply => "reply",
+        }
+    }
+}
+
 /// One result of one recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Parent {

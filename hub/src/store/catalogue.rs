@@ -1,0 +1,154 @@
+//! Model versions, the workers that serve them, and channels.
+
+use super::{Store, StoreError, read_json, view::Channel};
+use crate::{canonical::Digest, model::ModelSpec, queue::Server, seam::Millis};
+
+/// A model version with what the hub has learnt of it.
+#[derive(Debug, Clone)]
+pub struct KnownModel {
+    /// What it says of itself.
+    pub spec: ModelSpec,
+    /// Measured cost over announced cost.
+    pub cost_ratio: f64,
+}
+
+impl Store {
+    /// Takes in a worker's announcement: its model versions, and what it can serve from now on.
+    pub async fn hello(
+        &self,
+        worker: &str,
+        models: &[ModelSpec],
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO worker (name, seen_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seen_at = ?2",
+        )
+        .bind(worker)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("DELETE FROM worker_model WHERE worker = ?")
+            .bind(worker)
+            .execute(&mut *tx)
+            .await?;
+        for spec in models {
+            let digest = spec.digest().to_string();
+            sqlx::query(
+                "INSERT INTO model (digest, name, spec, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
+                 ON CONFLICT (digest) DO UPDATE SET spec = ?3, last_seen = ?4",
+            )
+            .bind(&digest)
+            .bind(&spec.name)
+            .bind(crate::canonical::to_string(spec))
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+            sqlx::query("INSERT OR IGNORE INTO worker_model (worker, model) VALUES (?, ?)")
+                .bind(worker)
+                .bind(&digest)
+                .execute(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Whether the worker has announced itself to this database.
+    pub async fn knows_worker(&self, worker: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM worker WHERE name = ?")
+            .bind(worker)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(found.is_some())
+    }
+
+    /// The newest version of every model that a worker ever announced, newest first.
+    pub async fn models(&self) -> Result<Vec<KnownModel>, StoreError> {
+        let rows: Vec<(String, f64)> = sqlx::query_as(
+            "SELECT spec, cost_ratio FROM model AS m
+             WHERE digest = (SELECT digest FROM model WHERE name = m.name ORDER BY last_seen DESC, digest LIMIT 1)
+             ORDER BY name",
+        )
+        .fetch_all(&self.read)
+        .await?;
+        rows.iter().map(known).collect()
+    }
+
+    /// One version, however old.
+    pub async fn model(&self, digest: Digest) -> Result<Option<KnownModel>, StoreError> {
+        let row: Option<(String, f64)> =
+            sqlx::query_as("SELECT spec, cost_ratio FROM model WHERE digest = ?")
+                .bind(digest.to_string())
+                .fetch_optional(&self.read)
+                .await?;
+        row.as_ref().map(known).transpose()
+    }
+
+    /// The workers that can be given work: those in `present`, with what they can serve and what keeps them busy.
+    pub async fn fleet(&self, present: &[String], now: Millis) -> Result<Vec<Server>, StoreError> {
+        let mut fleet = Vec::new();
+        for worker in present {
+            let models: Vec<String> = sqlx::query_scalar(
+                "SELECT model FROM worker_model JOIN worker ON worker.name = worker
+                 WHERE worker = ? AND set_aside_until <= ?",
+            )
+            .bind(worker)
+            .bind(now)
+            .fetch_all(&self.read)
+            .await?;
+            let busy_ms: i64 = sqlx::query_scalar(
+                "SELECT COALESCE(SUM(MAX(0, estimate_ms - (?1 - leased_at))), 0) FROM job
+                 WHERE worker = ?2 AND state IN ('leased', 'running')",
+            )
+            .bind(now)
+            .bind(worker)
+            .fetch_one(&self.read)
+            .await?;
+            fleet.push(Server {
+                models: models.iter().filter_map(|text| text.parse().ok()).collect(),
+                busy_ms,
+            });
+        }
+        Ok(fleet)
+    }
+
+    /// Makes the channels those of the settings. A channel that is no longer there keeps its posts.
+    pub async fn put_channels(&self, channels: &[Channel]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE channel SET position = -1")
+            .execute(&mut *tx)
+            .await?;
+        for (position, channel) in channels.iter().enumerate() {
+            sqlx::query(
+                "INSERT INTO channel (id, title, topic, position) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (id) DO UPDATE SET title = ?2, topic = ?3, position = ?4",
+            )
+            .bind(&channel.id)
+            .bind(&channel.title)
+            .bind(&channel.topic)
+            .bind(position as i64)
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The channels, in their order.
+    pub async fn channels(&self) -> Result<Vec<Channel>, StoreError> {
+        let channels = sqlx::query_as(
+            "SELECT id, title, topic FROM channel WHERE position >= 0 ORDER BY position",
+        )
+        .fetch_all(&self.read)
+        .await?;
+        Ok(channels)
+    }
+}
+
+fn known((spec, cost_ratio): &(String, f64)) -> Result<KnownModel, StoreError> {
+    Ok(KnownModel {
+        spec: read_json("model", spec)?,
+        cost_ratio: *cost_ratio,
+    })
+}

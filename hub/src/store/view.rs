@@ -1,0 +1,121 @@
+//! What surfaces show: jobs, outputs, and the posts of a channel.
+
+use super::{Store, StoreError};
+use crate::{
+    canonical::Digest,
+    job::{Job, Output},
+    queue::Waiting,
+    recipe::RecipeId,
+};
+
+/// A place where people prompt.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Channel {
+    /// Short name in addresses, `[a-z0-9-]`.
+    pub id: String,
+    /// Name for people.
+    pub title: String,
+    /// What it is for.
+    pub topic: String,
+}
+
+/// A post of a channel.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct PostRow {
+    /// Grows with every post: the key to page by.
+    pub id: i64,
+    /// The job that it shows.
+    pub job: String,
+}
+
+impl Store {
+    /// A job by id.
+    pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
+        let job = sqlx::query_as("SELECT * FROM job WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(job)
+    }
+
+    /// The outputs of a job's current attempt, in order.
+    pub async fn outputs(&self, job: &Job) -> Result<Vec<Output>, StoreError> {
+        let outputs =
+            sqlx::query_as("SELECT * FROM output WHERE job = ? AND attempt = ? ORDER BY idx")
+                .bind(&job.id)
+                .bind(job.attempt)
+                .fetch_all(&self.read)
+                .await?;
+        Ok(outputs)
+    }
+
+    /// Jobs of a channel that have not ended, oldest first.
+    pub async fn live_in(&self, channel: &str) -> Result<Vec<Job>, StoreError> {
+        let jobs = sqlx::query_as(
+            "SELECT * FROM job WHERE channel = ? AND state IN ('queued', 'leased', 'running') ORDER BY id LIMIT 200",
+        )
+        .bind(channel)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(jobs)
+    }
+
+    /// Jobs a member has not got yet, oldest first.
+    pub async fn live_of(&self, member: &str) -> Result<Vec<Job>, StoreError> {
+        let jobs = sqlx::query_as(
+            "SELECT * FROM job WHERE member = ? AND state IN ('queued', 'leased', 'running') ORDER BY id",
+        )
+        .bind(member)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(jobs)
+    }
+
+    /// Posts of a channel, newest first, those before `before` where it is given.
+    pub async fn posts(
+        &self,
+        channel: &str,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<PostRow>, StoreError> {
+        let posts = sqlx::query_as(
+            "SELECT id, job FROM post WHERE channel = ? AND deleted_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?",
+        )
+        .bind(channel)
+        .bind(before.unwrap_or(i64::MAX))
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(posts)
+    }
+
+    /// A successful job of a recipe, the newest.
+    pub async fn success_of(&self, recipe: RecipeId) -> Result<Option<Job>, StoreError> {
+        let job = sqlx::query_as(
+            "SELECT * FROM job WHERE recipe = ? AND state = 'succeeded' ORDER BY id DESC LIMIT 1",
+        )
+        .bind(recipe.to_string())
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(job)
+    }
+
+    /// The queue in the order in which it is served.
+    pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
+        let rows: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT id, model, estimate_ms FROM job WHERE state = 'queued' ORDER BY lane, start_tag, id LIMIT 10000",
+        )
+        .fetch_all(&self.read)
+        .await?;
+        let parse = |(job, model, estimate_ms): (String, String, i64)| {
+            let model: Digest = model.parse().ok()?;
+            Some(Waiting {
+                job,
+                model,
+                estimate_ms,
+            })
+        };
+        Ok(rows.into_iter().filter_map(parse).collect())
+    }
+}
