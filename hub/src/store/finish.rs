@@ -118,8 +118,10 @@ impl Store {
             );
             return Err(StoreError::Missing(what));
         }
-        settle(&mut tx, &job, done, now).await?;
-        learn_cost(&mut tx, &job, done.cost_ms).await?;
+        // A worker is not trusted: it cannot charge for longer than it held the job.
+        let cost_ms = done.cost_ms.min(now - job.leased_at.unwrap_or(now)).max(0);
+        settle(&mut tx, &job, cost_ms, done.allowance_ms, now).await?;
+        learn_cost(&mut tx, &job, cost_ms).await?;
         worker_did(&mut tx, done.worker, Attempt::Good, now).await?;
         let job = end(
             &mut tx,
@@ -291,7 +293,8 @@ async fn refund(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<(), StoreError
 async fn settle(
     tx: Tx<'_, '_>,
     job: &Job,
-    done: &Completion<'_>,
+    cost_ms: i64,
+    allowance_ms: i64,
     now: Millis,
 ) -> Result<(), StoreError> {
     let (period, reserved): (i64, i64) =
@@ -304,8 +307,8 @@ async fn settle(
         .bind(period)
         .fetch_one(&mut **tx)
         .await?;
-    let left = (done.allowance_ms + sum).max(0);
-    let charge = done.cost_ms.min(reserved + left);
+    let left = (allowance_ms + sum).max(0);
+    let charge = cost_ms.min(reserved + left);
     sqlx::query(
         "INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES (?, ?, ?, 'settle', ?, ?)",
     )

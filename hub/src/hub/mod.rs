@@ -1,0 +1,216 @@
+//! The hub: the one loop, from a member's words to a public post. Surfaces and the worker API call it; it calls none
+//! of them, and tells them through [`Event`]s what changed.
+
+mod people;
+mod submit;
+mod view;
+mod work;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::{Notify, broadcast};
+
+use crate::{
+    admission::{Blocklist, Rate, Rates},
+    blobs::{BlobError, Blobs},
+    seam::{Millis, Seam},
+    store::{Retry, Store, StoreError, StoreOptions},
+};
+
+pub use submit::{RiffRequest, Twist};
+pub use view::{JobView, OutputView};
+pub use work::WorkError;
+
+/// Everything an operator can set about the loop.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How the database is opened.
+    pub store: StoreOptions,
+    /// Prompts a member may send.
+    pub member_rate: Rate,
+    /// Prompts a channel takes.
+    pub channel_rate: Rate,
+    /// Allowance of a member per day, in milliseconds of the device.
+    pub allowance_ms: i64,
+    /// Unfinished jobs a member may have.
+    pub max_waiting: i64,
+    /// A lease without a report for this long is lost.
+    pub lease: Duration,
+    /// How often workers report.
+    pub heartbeat: Duration,
+    /// Attempts at a job in all.
+    pub max_attempts: i64,
+    /// Wait before the second attempt; doubles each time.
+    pub backoff: Duration,
+    /// A job that no worker took by then is given up.
+    pub expire_after: Duration,
+    /// Words that prompts must not have.
+    pub blocked_words: Vec<String>,
+}
+
+/// Something that a surface shows has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The channel it happened in.
+    pub channel: Arc<str>,
+    /// The job that it happened to.
+    pub job: Arc<str>,
+    /// What.
+    pub change: Change,
+}
+
+/// What happened to a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Its state changed, or its place in the queue.
+    State,
+    /// It progressed.
+    Progress,
+    /// Its post is there.
+    Posted,
+    /// Its post or card is gone.
+    Gone,
+}
+
+/// What is known of a running job and not worth storing.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Part done, 0 to 1.
+    pub progress: f32,
+    /// A small picture, JPEG or PNG, and how many there were before it.
+    pub preview: Option<(Bytes, u32)>,
+    /// All text so far.
+    pub text: Option<String>,
+}
+
+/// Why a hub cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data folder.
+    #[error("the data folder {folder} cannot be used: {source}")]
+    Folder {
+        /// Its path.
+        folder: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database.
+    #[error("the database in {folder} cannot be opened: {source}")]
+    Store {
+        /// The folder's path.
+        folder: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+}
+
+/// The state of one hub process. What must survive it is in the store and the blobs; the rest may be lost at any time.
+pub struct Hub {
+    /// The database.
+    pub store: Store,
+    /// The results' bytes.
+    pub blobs: Blobs,
+    /// Time and randomness.
+    pub seam: Arc<dyn Seam>,
+    settings: Settings,
+    rates: Rates,
+    blocklist: Blocklist,
+    live: DashMap<String, Live>,
+    /// When each worker was last heard of.
+    presence: DashMap<String, Millis>,
+    events: broadcast::Sender<Event>,
+    work_ready: Notify,
+    post_ready: Notify,
+}
+
+impl Hub {
+    /// Opens the hub on a data folder, which is made if it is not there.
+    ///
+    /// # Errors
+    /// If the folder, the database or the blobs cannot be used.
+    pub async fn open(data: &Path, settings: Settings, seam: Arc<dyn Seam>) -> Result<Self, OpenError> {
+        let folder = data.display().to_string();
+        std::fs::create_dir_all(data).map_err(|source| OpenError::Folder {
+            folder: folder.clone(),
+            source,
+        })?;
+        let store = Store::open(data, settings.store)
+            .await
+            .map_err(|source| OpenError::Store { folder, source })?;
+        Ok(Self {
+            store,
+            blobs: Blobs::open(&data.join("blobs"))?,
+            seam,
+            rates: Rates::new(settings.member_rate, settings.channel_rate),
+            blocklist: Blocklist::new(&settings.blocked_words),
+            settings,
+            live: DashMap::new(),
+            presence: DashMap::new(),
+            events: broadcast::channel(4_096).0,
+            work_ready: Notify::new(),
+            post_ready: Notify::new(),
+        })
+    }
+
+    /// What changes from now on. A receiver that lags is told so, and asks for the whole state.
+    pub fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Resolves when a post may be due.
+    pub async fn post_ready(&self) {
+        self.post_ready.notified().await;
+    }
+
+    /// The settings it runs with.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Takes back lost leases and gives up what waited too long. Called about once a second.
+    pub async fn sweep(&self) -> Result<(), StoreError> {
+        let changed = self.store.sweep(self.seam.now(), self.retry()).await?;
+        crate::step::done("swept");
+        for job in changed {
+            tracing::warn!(job = job.id, state = job.state.as_str(), reason = job.reason, "taken back");
+            self.live.remove(&job.id);
+            self.tell(&job.channel, &job.id, Change::State);
+            if job.state.is_final() {
+                self.post_ready.notify_one();
+            }
+        }
+        self.rates.forget_idle();
+        self.work_ready.notify_waiters();
+        Ok(())
+    }
+
+    /// Tells every surface that a job changed.
+    pub fn tell(&self, channel: &str, job: &str, change: Change) {
+        let event = Event {
+            channel: channel.into(),
+            job: job.into(),
+            change,
+        };
+        // No surface is listening: nobody to tell.
+        let _ = self.events.send(event);
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::UpTo {
+            attempts: self.settings.max_attempts,
+            backoff_ms: self.settings.backoff.as_millis() as i64,
+        }
+    }
+
+    /// The quota period of a moment: whole days (UTC) since the epoch.
+    fn period(now: Millis) -> i64 {
+        now.div_euclid(DAY_MS)
+    }
+}
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;

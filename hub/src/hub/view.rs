@@ -1,0 +1,100 @@
+//! A job as people see it: everything that a card, a page or an API answer shows, gathered once.
+
+use super::{Hub, Live};
+use crate::{
+    admission::Refusal,
+    job::{Job, Output, State},
+    model::ModelSpec,
+    queue::{self, Place},
+    recipe::Recipe,
+};
+
+/// A job with all that is shown of it.
+#[derive(Debug, Clone)]
+pub struct JobView {
+    /// The job.
+    pub job: Job,
+    /// What it runs.
+    pub recipe: Recipe,
+    /// The model version that runs it.
+    pub model: ModelSpec,
+    /// The name of who asked.
+    pub member: String,
+    /// Where it stands in the queue, while it does.
+    pub place: Option<Place>,
+    /// How far it is, while it runs.
+    pub live: Live,
+    /// Its results, once it succeeded.
+    pub outputs: Vec<OutputView>,
+}
+
+/// One result.
+#[derive(Debug, Clone)]
+pub struct OutputView {
+    /// What is stored of it.
+    pub output: Output,
+    /// The text itself, for text.
+    pub text: Option<String>,
+}
+
+impl JobView {
+    /// Text of the answer: final, or so far.
+    pub fn text(&self) -> Option<&str> {
+        let done = self.outputs.first().and_then(|output| output.text.as_deref());
+        done.or(self.live.text.as_deref())
+    }
+}
+
+impl Hub {
+    /// A job as people see it.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`] if there is no such job.
+    pub async fn view(&self, id: &str) -> Result<JobView, Refusal> {
+        let missing = || Refusal::Missing(format!("job “{id}”"));
+        let job = self.store.job(id).await?.ok_or_else(missing)?;
+        let recipe = self.store.recipe(job.recipe).await?.ok_or_else(missing)?;
+        let model = self.store.model(job.model).await?.ok_or_else(missing)?.spec;
+        let member = self.store.member(&job.member).await?;
+        Ok(JobView {
+            place: self.place(&job).await?,
+            live: self.live_of(&job),
+            outputs: self.output_views(&job).await?,
+            member: member.map_or_else(String::new, |member| member.name),
+            recipe,
+            model,
+            job,
+        })
+    }
+
+    /// What is known of a job's progress.
+    pub fn live_of(&self, job: &Job) -> Live {
+        self.live.get(&job.id).map(|live| live.clone()).unwrap_or_default()
+    }
+
+    async fn place(&self, job: &Job) -> Result<Option<Place>, Refusal> {
+        if job.state != State::Queued {
+            return Ok(None);
+        }
+        let fleet = self.store.fleet(&self.present_workers(), self.seam.now()).await?;
+        Ok(queue::place(&self.store.waiting().await?, &fleet, &job.id))
+    }
+
+    async fn output_views(&self, job: &Job) -> Result<Vec<OutputView>, Refusal> {
+        if job.state != State::Succeeded {
+            return Ok(Vec::new());
+        }
+        let mut views = Vec::new();
+        for output in self.store.outputs(job).await? {
+            let text = match output.media_type.starts_with("text/") {
+                true => {
+                    let bytes = self.blobs.get(output.blob).await?;
+                    Some(String::from_utf8_lossy(&bytes).into_owned())
+                }
+                false => None,
+            };
+            views.push(OutputView { output, text });
+        }
+        Ok(views)
+    }
+}

@@ -1,0 +1,355 @@
+//! The workers' side of the loop: lease, report, store outputs, complete, fail.
+
+use std::{sync::Arc, time::Duration};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Change, Hub};
+use crate::{
+    blobs::BlobError,
+    embed,
+    job::{Job, Output, State},
+    media::{self, BadMedia, Checked},
+    model::Media,
+    schema::{self, BadSpec},
+    step,
+    store::{Completion, Ending, Retry, StoreError, WEB},
+    wire,
+};
+
+/// Why a worker's call was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// It speaks another protocol.
+    #[error("this hub speaks worker protocol {}, the worker speaks {0}; update the older of the two", wire::PROTOCOL)]
+    Protocol(u32),
+    /// An announced model that cannot be taken.
+    #[error("model {name:?} is refused: {source}")]
+    Spec {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: BadSpec,
+    },
+    /// It asks for work before it said hello to this hub.
+    #[error("worker {0:?} has not said hello to this hub; send POST /worker/v1/hello first")]
+    Unknown(String),
+    /// It uploaded what the hub does not take.
+    #[error("output {index} is refused: {source}")]
+    Media {
+        /// Which output.
+        index: u32,
+        /// Why.
+        source: BadMedia,
+    },
+    /// It uploaded more outputs than the recipe makes.
+    #[error("output {index} is refused: the recipe makes {count}")]
+    TooMany {
+        /// Which output.
+        index: u32,
+        /// How many there are.
+        count: u32,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The blobs.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+}
+
+/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Longest time a request is held.
+const MAX_HOLD: Duration = Duration::from_secs(60);
+/// Longest device time that one attempt may charge.
+const MAX_COST_MS: i64 = 24 * 60 * 60 * 1_000;
+
+impl Hub {
+    /// Takes in a worker's announcement.
+    pub async fn hello(&self, worker: &str, hello: &wire::Hello) -> Result<wire::Welcome, WorkError> {
+        if hello.protocol != wire::PROTOCOL {
+            return Err(WorkError::Protocol(hello.protocol));
+        }
+        for spec in &hello.models {
+            schema::check_spec(spec).map_err(|source| WorkError::Spec {
+                name: spec.name.clone(),
+                source,
+            })?;
+        }
+        let now = self.seam.now();
+        self.store.hello(worker, &hello.models, now).await?;
+        self.presence.insert(worker.to_owned(), now);
+        tracing::info!(worker, models = hello.models.len(), "worker is here");
+        Ok(wire::Welcome {
+            heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
+            lease_ms: self.settings.lease.as_millis() as u64,
+        })
+    }
+
+    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued.
+    pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
+        if !self.store.knows_worker(worker).await? {
+            return Err(WorkError::Unknown(worker.to_owned()));
+        }
+        let deadline = Instant::now() + hold.min(MAX_HOLD);
+        loop {
+            let ready = self.work_ready.notified();
+            tokio::pin!(ready);
+            ready.as_mut().enable();
+            let now = self.seam.now();
+            self.presence.insert(worker.to_owned(), now);
+            if let Some(leased) = self.store.lease(worker, now, self.lease_until()).await? {
+                step::done("leased");
+                tracing::info!(job = leased.job.id, worker, attempt = leased.job.attempt, "leased");
+                self.tell(&leased.job.channel, &leased.job.id, Change::State);
+                return Ok(Some(wire::Lease {
+                    attempt: leased.job.attempt as u32,
+                    recipe_id: leased.job.recipe,
+                    job: leased.job.id,
+                    recipe: leased.recipe,
+                }));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), ready).await;
+        }
+    }
+
+    /// Takes a heartbeat with its progress.
+    pub async fn report(
+        &self,
+        worker: &str,
+        job: &str,
+        report: wire::Report,
+    ) -> Result<wire::Signal, WorkError> {
+        self.presence.insert(worker.to_owned(), self.seam.now());
+        let renewed = self.store.report(job, worker, report.attempt, self.lease_until()).await;
+        if let Err(StoreError::LeaseLost { .. }) = renewed {
+            return self.signal_of(worker, job, report.attempt).await;
+        }
+        renewed?;
+        step::done("reported");
+        let Some(job) = self.store.job(job).await? else {
+            return Ok(wire::Signal::Cancel);
+        };
+        self.note_progress(&job, report);
+        self.tell(&job.channel, &job.id, Change::Progress);
+        Ok(wire::Signal::Continue)
+    }
+
+    fn note_progress(&self, job: &Job, report: wire::Report) {
+        let preview = report
+            .preview
+            .and_then(|text| BASE64_STANDARD.decode(text).ok())
+            .filter(|bytes| media::check_preview(bytes).is_ok());
+        let mut live = self.live.entry(job.id.clone()).or_default();
+        if report.progress.is_finite() {
+            live.progress = report.progress.clamp(live.progress, 1.0);
+        }
+        if let Some(bytes) = preview {
+            let number = live.preview.as_ref().map_or(0, |(_, number)| number + 1);
+            live.preview = Some((Bytes::from(bytes), number));
+        }
+        if let Some(text) = report.text.filter(|text| text.len() <= media::MAX_TEXT_BYTES) {
+            live.text = Some(text);
+        }
+    }
+
+    /// Waits up to `hold` for the hub to want something of the worker that holds the job.
+    pub async fn signal(
+        &self,
+        worker: &str,
+        job: &str,
+        attempt: u32,
+        hold: Duration,
+    ) -> Result<wire::Signal, WorkError> {
+        let mut events = self.subscribe();
+        let deadline = Instant::now() + hold.min(MAX_HOLD);
+        loop {
+            let signal = self.signal_of(worker, job, attempt).await?;
+            if signal != wire::Signal::Continue || Instant::now() >= deadline {
+                return Ok(signal);
+            }
+            let changed = async {
+                while let Ok(event) = events.recv().await {
+                    if &*event.job == job && event.change != Change::Progress {
+                        return;
+                    }
+                }
+            };
+            let _ = timeout_at(deadline, changed).await;
+        }
+    }
+
+    async fn signal_of(&self, worker: &str, job: &str, attempt: u32) -> Result<wire::Signal, WorkError> {
+        if self.store.holds(job, worker, attempt).await? {
+            return Ok(wire::Signal::Continue);
+        }
+        match self.store.job(job).await? {
+            Some(found) if found.state == State::Cancelled => Ok(wire::Signal::Cancel),
+            _ => Err(StoreError::LeaseLost {
+                job: job.to_owned(),
+                attempt,
+            }
+            .into()),
+        }
+    }
+
+    /// Checks, re-encodes and stores one output of a running attempt.
+    pub async fn store_output(
+        &self,
+        (worker, job, attempt): (&str, &str, u32),
+        index: u32,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<wire::Stored, WorkError> {
+        if !self.store.holds(job, worker, attempt).await? {
+            return Err(StoreError::LeaseLost {
+                job: job.to_owned(),
+                attempt,
+            }
+            .into());
+        }
+        let found = self.store.job(job).await?.ok_or_else(|| StoreError::Missing(job.to_owned()))?;
+        let output = self.check_output(&found, index, media_type, bytes).await?;
+        self.store.add_output(job, worker, attempt, &output).await?;
+        step::done("output-stored");
+        Ok(wire::Stored { blob: output.blob })
+    }
+
+    async fn check_output(
+        &self,
+        job: &Job,
+        index: u32,
+        media_type: &str,
+        bytes: Bytes,
+    ) -> Result<Output, WorkError> {
+        let missing = |what: &str| StoreError::Missing(format!("{what} of job {}", job.id));
+        let recipe = self.store.recipe(job.recipe).await?.ok_or_else(|| missing("recipe"))?;
+        let model = self.store.model(job.model).await?.ok_or_else(|| missing("model"))?;
+        if index >= recipe.count() {
+            return Err(WorkError::TooMany {
+                index,
+                count: recipe.count(),
+            });
+        }
+        let media_type = media_type.to_owned();
+        let wanted = model.spec.media;
+        let made = tokio::task::spawn_blocking(move || {
+            make(&media_type, wanted, bytes, |image| embed::write_png(image, &recipe, index, &model.spec))
+        })
+        .await
+        .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
+        .and_then(|made| made)
+        .map_err(|source| WorkError::Media { index, source })?;
+        let thumbnail = match made.thumbnail {
+            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
+            None => None,
+        };
+        Ok(Output {
+            idx: i64::from(index),
+            bytes: made.bytes.len() as i64,
+            blob: self.blobs.put(made.bytes).await?,
+            media_type: made.media_type.to_owned(),
+            width: made.size.map(|(width, _)| i64::from(width)),
+            height: made.size.map(|(_, height)| i64::from(height)),
+            thumbnail,
+        })
+    }
+
+    /// Ends a job in success.
+    pub async fn complete(
+        &self,
+        worker: &str,
+        job: &str,
+        done: &wire::Complete,
+    ) -> Result<(), WorkError> {
+        let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
+        let completion = Completion {
+            job,
+            worker,
+            attempt: done.attempt,
+            outputs: i64::from(done.outputs),
+            cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
+            allowance_ms: self.settings.allowance_ms,
+        };
+        let ending = self.store.complete(&completion, WEB, self.seam.now()).await?;
+        step::done("completed");
+        if let Ending::Now(job) = &ending {
+            tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, "completed");
+            self.ended(job);
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt in failure.
+    pub async fn fail(&self, worker: &str, job: &str, fail: &wire::Fail) -> Result<(), WorkError> {
+        let retry = if fail.retry { self.retry() } else { Retry::Never };
+        let reason: String = fail.reason.chars().take(500).collect();
+        let held = (job, worker, fail.attempt);
+        let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
+        step::done("failed");
+        tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
+        self.ended(&job);
+        Ok(())
+    }
+
+    /// What follows the end of an attempt, whether or not it was the job's.
+    pub(super) fn ended(&self, job: &Job) {
+        self.live.remove(&job.id);
+        self.tell(&job.channel, &job.id, Change::State);
+        if job.state.is_final() {
+            self.post_ready.notify_one();
+        } else {
+            self.work_ready.notify_waiters();
+        }
+    }
+
+    fn lease_until(&self) -> i64 {
+        self.seam.now() + self.settings.lease.as_millis() as i64
+    }
+
+    /// The workers heard of within the last two leases.
+    pub(super) fn present_workers(&self) -> Vec<String> {
+        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
+        let here = self.presence.iter().filter(|entry| *entry.value() >= since);
+        here.map(|entry| entry.key().clone()).collect()
+    }
+}
+
+struct Made {
+    media_type: &'static str,
+    bytes: Bytes,
+    size: Option<(u32, u32)>,
+    thumbnail: Option<Bytes>,
+}
+
+/// Decodes an upload within limits and encodes it anew, so that nothing but pixels or text gets through.
+fn make(
+    media_type: &str,
+    wanted: Media,
+    bytes: Bytes,
+    write_png: impl FnOnce(&image::DynamicImage) -> Result<Vec<u8>, BadMedia>,
+) -> Result<Made, BadMedia> {
+    match media::check(media_type, wanted, &bytes)? {
+        Checked::Image(image) => Ok(Made {
+            media_type: "image/png",
+            bytes: write_png(&image)?.into(),
+            size: Some((image.width(), image.height())),
+            thumbnail: Some(media::thumbnail(&image)?.into()),
+        }),
+        Checked::Text(text) => Ok(Made {
+            media_type: "text/plain; charset=utf-8",
+            bytes: text.into(),
+            size: None,
+            thumbnail: None,
+        }),
+    }
+}
+
+/// A hub that several tasks hold.
+pub type SharedHub = Arc<Hub>;
