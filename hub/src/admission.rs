@@ -7,7 +7,9 @@ use governor::{
     clock::{Clock, DefaultClock},
 };
 
-use crate::{blobs::BlobError, media::BadMedia, prompt::BadPrompt, riff::BadRiff, schema::BadInput, store::StoreError};
+use crate::{
+    blobs::BlobError, media::BadMedia, prompt::BadPrompt, riff::BadRiff, schema::BadInput, store::StoreError,
+};
 
 /// Prompts a minute, and how many of them at once.
 #[derive(Debug, Clone, Copy)]
@@ -31,10 +33,7 @@ impl Rates {
             let quota = Quota::per_minute(rate.per_minute).allow_burst(rate.burst);
             Arc::new(RateLimiter::keyed(quota))
         };
-        Self {
-            member: keyed(member),
-            channel: keyed(channel),
-        }
+        Self { member: keyed(member), channel: keyed(channel) }
     }
 
     /// Counts one prompt against both.
@@ -121,7 +120,9 @@ pub enum Refusal {
         smaller: &'static str,
     },
     /// Too many unfinished jobs.
-    #[error("You already have {waiting} prompts waiting: let some of them finish, or cancel some, and try again.")]
+    #[error(
+        "You already have {waiting} prompts waiting: let some of them finish, or cancel some, and try again."
+    )]
     TooManyWaiting {
         /// How many.
         waiting: i64,

@@ -4,12 +4,19 @@
 //! fairness and leases, lineage, the store and the blobs, and the wire types that workers speak.
 //! It never talks to a chat platform, renders a page or serves HTTP.
 
+pub mod admission;
+pub mod blobs;
 pub mod canonical;
+pub mod embed;
+pub mod hub;
 pub mod job;
+pub mod media;
 pub mod model;
 pub mod prompt;
 pub mod queue;
 pub mod recipe;
+pub mod riff;
+pub mod schema;
 pub mod seam;
 pub mod step;
 pub mod store;

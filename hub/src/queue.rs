@@ -41,9 +41,9 @@ pub fn place(queue: &[Waiting], fleet: &[Server], job: &str) -> Option<Place> {
     let model = queue[own].model;
     let rivals = |waiting: &&Waiting| {
         waiting.model == model
-            || fleet.iter().any(|server| {
-                server.models.contains(&model) && server.models.contains(&waiting.model)
-            })
+            || fleet
+                .iter()
+                .any(|server| server.models.contains(&model) && server.models.contains(&waiting.model))
     };
     let position = 1 + queue[..own].iter().filter(rivals).count() as u32;
     let mut free_at: Vec<i64> = fleet.iter().map(|server| server.busy_ms).collect();
@@ -70,18 +70,11 @@ mod tests {
     }
 
     fn waiting(job: &str, name: &str, estimate_ms: i64) -> Waiting {
-        Waiting {
-            job: job.to_owned(),
-            model: model(name),
-            estimate_ms,
-        }
+        Waiting { job: job.to_owned(), model: model(name), estimate_ms }
     }
 
     fn server(names: &[&str], busy_ms: i64) -> Server {
-        Server {
-            models: names.iter().map(|name| model(name)).collect(),
-            busy_ms,
-        }
+        Server { models: names.iter().map(|name| model(name)).collect(), busy_ms }
     }
 
     #[test]
@@ -89,23 +82,13 @@ mod tests {
         let queue = [waiting("a", "absent", 60_000), waiting("b", "flux", 2_000)];
         let fleet = [server(&["flux"], 500)];
         let place_b = place(&queue, &fleet, "b").unwrap();
-        assert_eq!(
-            place_b,
-            Place {
-                position: 1,
-                eta_ms: Some(2_500)
-            }
-        );
+        assert_eq!(place_b, Place { position: 1, eta_ms: Some(2_500) });
         assert_eq!(place(&queue, &fleet, "a").unwrap().eta_ms, None);
     }
 
     #[test]
     fn the_first_free_able_worker_takes_the_next_job() {
-        let queue = [
-            waiting("a", "flux", 4_000),
-            waiting("b", "sd", 1_000),
-            waiting("c", "flux", 1_000),
-        ];
+        let queue = [waiting("a", "flux", 4_000), waiting("b", "sd", 1_000), waiting("c", "flux", 1_000)];
         let fleet = [server(&["flux"], 0), server(&["flux", "sd"], 1_000)];
         let eta = |job| place(&queue, &fleet, job).unwrap().eta_ms.unwrap();
         assert_eq!((eta("a"), eta("b"), eta("c")), (4_000, 2_000, 3_000));

@@ -117,10 +117,7 @@ impl Recipe {
 
     /// Width and height in pixels, where the model has them.
     pub fn size(&self) -> Option<(u32, u32)> {
-        Some((
-            self.integer(input::WIDTH)? as u32,
-            self.integer(input::HEIGHT)? as u32,
-        ))
+        Some((self.integer(input::WIDTH)? as u32, self.integer(input::HEIGHT)? as u32))
     }
 
     /// An input that is a whole number.

@@ -63,16 +63,12 @@ pub struct Manual {
 impl Manual {
     /// Starts at a fixed time, with randomness from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self {
-            now: AtomicI64::new(1_767_225_600_000),
-            rng: Mutex::new(StdRng::seed_from_u64(seed)),
-        }
+        Self { now: AtomicI64::new(1_767_225_600_000), rng: Mutex::new(StdRng::seed_from_u64(seed)) }
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
-        self.now
-            .fetch_add(by.as_millis() as Millis, Ordering::SeqCst);
+        self.now.fetch_add(by.as_millis() as Millis, Ordering::SeqCst);
     }
 }
 
@@ -82,10 +78,7 @@ impl Seam for Manual {
     }
 
     fn random(&self) -> u64 {
-        let mut rng = self
-            .rng
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut rng = self.rng.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         rng.next_u64()
     }
 }

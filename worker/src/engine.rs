@@ -74,9 +74,5 @@ pub trait Engine: Send + Sync {
     async fn load(&self, model: Digest) -> Result<(), EngineError>;
 
     /// Runs one recipe, giving `recipe.count()` artifacts. The version is loaded.
-    async fn run(
-        &self,
-        recipe: &Recipe,
-        context: &RunContext,
-    ) -> Result<Vec<Artifact>, EngineError>;
+    async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError>;
 }

@@ -46,6 +46,8 @@ pub struct Settings {
     pub backoff: Duration,
     /// A job that no worker took by then is given up.
     pub expire_after: Duration,
+    /// Names of the models that `/imagine` and `/ask` use where none is named; else the first by name.
+    pub default_models: Vec<String>,
     /// Words that prompts must not have.
     pub blocked_words: Vec<String>,
 }
@@ -135,13 +137,10 @@ impl Hub {
     /// If the folder, the database or the blobs cannot be used.
     pub async fn open(data: &Path, settings: Settings, seam: Arc<dyn Seam>) -> Result<Self, OpenError> {
         let folder = data.display().to_string();
-        std::fs::create_dir_all(data).map_err(|source| OpenError::Folder {
-            folder: folder.clone(),
-            source,
-        })?;
-        let store = Store::open(data, settings.store)
-            .await
-            .map_err(|source| OpenError::Store { folder, source })?;
+        std::fs::create_dir_all(data)
+            .map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
+        let store =
+            Store::open(data, settings.store).await.map_err(|source| OpenError::Store { folder, source })?;
         Ok(Self {
             store,
             blobs: Blobs::open(&data.join("blobs"))?,
@@ -191,11 +190,7 @@ impl Hub {
 
     /// Tells every surface that a job changed.
     pub fn tell(&self, channel: &str, job: &str, change: Change) {
-        let event = Event {
-            channel: channel.into(),
-            job: job.into(),
-            change,
-        };
+        let event = Event { channel: channel.into(), job: job.into(), change };
         // No surface is listening: nobody to tell.
         let _ = self.events.send(event);
     }

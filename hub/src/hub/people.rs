@@ -12,20 +12,14 @@ pub const MAX_NAME_CHARS: usize = 32;
 impl Hub {
     /// Makes a member of a visitor who picked a name.
     pub async fn join(&self, name: &str) -> Result<Member, Refusal> {
-        let member = Member {
-            id: self.seam.id(),
-            name: display_name(name)?,
-        };
+        let member = Member { id: self.seam.id(), name: display_name(name)? };
         self.store.put_member(&member, self.seam.now()).await?;
         Ok(member)
     }
 
     /// Gives a member another display name.
     pub async fn rename(&self, member: &Member, name: &str) -> Result<Member, Refusal> {
-        let member = Member {
-            id: member.id.clone(),
-            name: display_name(name)?,
-        };
+        let member = Member { id: member.id.clone(), name: display_name(name)? };
         self.store.put_member(&member, self.seam.now()).await?;
         Ok(member)
     }

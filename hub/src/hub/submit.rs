@@ -1,17 +1,14 @@
 //! The members' side of the loop: a line or a click becomes recipes, is admitted, and is queued.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use super::{Change, DAY_MS, Hub};
 use crate::{
     admission::Refusal,
     job::{Job, Lane},
-    model::{Cost, Media, input},
+    model::{Cost, input},
     prompt::{self, Command, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
     riff::{self, Pan, Strength},
+    schema,
     seam::Millis,
     step,
     store::{Admitted, Ending, KnownModel, Member, NewJob, StoreError},
@@ -68,7 +65,12 @@ impl Hub {
     ///
     /// # Errors
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
-    pub async fn riff(&self, who: &Member, channel: &str, request: &RiffRequest) -> Result<Vec<Job>, Refusal> {
+    pub async fn riff(
+        &self,
+        who: &Member,
+        channel: &str,
+        request: &RiffRequest,
+    ) -> Result<Vec<Job>, Refusal> {
         self.admit_asker(who, channel).await?;
         let (parent, model) = self.recipe_and_model(&request.parent).await?;
         let index = request.parent.index;
@@ -87,7 +89,7 @@ impl Hub {
             Twist::Reply(text) => {
                 self.blocklist.check(text)?;
                 let answer = self.answer_of(&request.parent).await?;
-                riff::reply(&parent, &model.spec, text.parse()?, &answer, seed)?
+                riff::reply(&parent, &model.spec, Prompt::verbatim(text)?, &answer, seed)?
             }
         };
         self.enqueue(who, channel, vec![(recipe, model)]).await
@@ -109,10 +111,7 @@ impl Hub {
                 true => Move::Fork,
                 false => Move::Remix,
             };
-            let origin = Origin {
-                made_by,
-                parents: vec![request.parent.clone()],
-            };
+            let origin = Origin { made_by, parents: vec![request.parent.clone()] };
             recipes.push((self.complete_draft(&draft, &model, Some((origin, parent)))?, model));
         }
         self.enqueue(who, channel, recipes).await
@@ -159,16 +158,18 @@ impl Hub {
         self.rates.check(&who.id, channel)
     }
 
-    /// The model that a draft names, or the first that makes what its command asks for.
+    /// The model that a draft names, or the community's default for its command.
     async fn model_for(&self, draft: &Draft) -> Result<KnownModel, Refusal> {
         let media = draft.command.media();
         let mut models = self.store.models().await?;
         models.retain(|model| model.spec.media == media);
         let Some(wanted) = &draft.model else {
-            // The first announced stays the default; models come sorted by name.
-            return models.into_iter().next().ok_or(Refusal::NoModel {
-                command: draft.command.as_str(),
-            });
+            let preferred = |model: &KnownModel| self.settings.default_models.contains(&model.spec.name);
+            let chosen = models.iter().position(preferred).unwrap_or(0);
+            return models
+                .into_iter()
+                .nth(chosen)
+                .ok_or(Refusal::NoModel { command: draft.command.as_str() });
         };
         if let Some(found) = models.iter().position(|model| model.spec.name == *wanted) {
             return Ok(models.swap_remove(found));
@@ -190,9 +191,10 @@ impl Hub {
         if model.spec.takes(input::SEED) {
             params.entry(input::SEED.to_owned()).or_insert_with(|| self.seam.seed().into());
         }
-        if let Some((_, parent)) = &origin {
-            keep_what_has_no_flag(&mut params, parent, model);
+        if let Some((_, parent)) = origin.as_ref().filter(|(_, parent)| parent.model == model.spec.digest()) {
+            riff::keep_hidden(&mut params, parent, &model.spec);
         }
+        schema::validate(&params, &model.spec)?;
         Ok(Recipe {
             riff: Recipe::FORMAT,
             model: model.spec.digest(),
@@ -260,28 +262,21 @@ impl Hub {
         Ok(enqueued)
     }
 
-    /// The conversation or picture settings that a recipe's model has no flag for come along with an edit.
+    /// The line that makes a recipe again: *copy as command*.
     pub async fn command_of(&self, parent: &Parent) -> Result<String, Refusal> {
         let (recipe, model) = self.recipe_and_model(parent).await?;
         Ok(prompt::render(&recipe.prompt, &recipe.params, &model.spec))
     }
 }
 
-/// Inputs without a flag (where the view is, what was blended in) cannot be typed, so an edit keeps the parent's.
-fn keep_what_has_no_flag(params: &mut BTreeMap<String, Value>, parent: &Recipe, model: &KnownModel) {
-    for name in [input::VARIATIONS, input::BLEND, input::HISTORY] {
-        if let Some(value) = parent.params.get(name).filter(|_| model.spec.takes(name)) {
-            params.insert(name.to_owned(), value.clone());
-        }
-    }
-}
-
 fn nearest_model(wanted: &str, names: &[&str], command: Command) -> String {
-    let best = names.iter().max_by(|a, b| {
-        strsim::jaro_winkler(wanted, a).total_cmp(&strsim::jaro_winkler(wanted, b))
-    });
+    let best = names
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(wanted, a).total_cmp(&strsim::jaro_winkler(wanted, b)));
     match best {
-        Some(best) => format!(" for {}: did you mean “{best}”? Here are: {}", command.as_str(), names.join(", ")),
+        Some(best) => {
+            format!(" for {}: did you mean “{best}”? Here are: {}", command.as_str(), names.join(", "))
+        }
         None => format!(" for {}, nor any other yet", command.as_str()),
     }
 }
@@ -304,16 +299,5 @@ fn quota_sentence(error: StoreError, now: Millis) -> Refusal {
             smaller: if left_ms > 0 { "; a smaller size or a smaller --n costs less" } else { "" },
         },
         other => other.into(),
-    }
-}
-
-
-impl Media {
-    /// The command that makes it.
-    pub fn command(self) -> Command {
-        match self {
-            Self::Image => Command::Imagine,
-            Self::Text => Command::Ask,
-        }
     }
 }

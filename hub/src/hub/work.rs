@@ -1,6 +1,6 @@
 //! The workers' side of the loop: lease, report, store outputs, complete, fail.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
@@ -23,7 +23,10 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum WorkError {
     /// It speaks another protocol.
-    #[error("this hub speaks worker protocol {}, the worker speaks {0}; update the older of the two", wire::PROTOCOL)]
+    #[error(
+        "this hub speaks worker protocol {hub}, the worker speaks {0}; update the older of the two",
+        hub = wire::PROTOCOL
+    )]
     Protocol(u32),
     /// An announced model that cannot be taken.
     #[error("model {name:?} is refused: {source}")]
@@ -74,10 +77,7 @@ impl Hub {
             return Err(WorkError::Protocol(hello.protocol));
         }
         for spec in &hello.models {
-            schema::check_spec(spec).map_err(|source| WorkError::Spec {
-                name: spec.name.clone(),
-                source,
-            })?;
+            schema::check_spec(spec).map_err(|source| WorkError::Spec { name: spec.name.clone(), source })?;
         }
         let now = self.seam.now();
         self.store.hello(worker, &hello.models, now).await?;
@@ -191,11 +191,7 @@ impl Hub {
         }
         match self.store.job(job).await? {
             Some(found) if found.state == State::Cancelled => Ok(wire::Signal::Cancel),
-            _ => Err(StoreError::LeaseLost {
-                job: job.to_owned(),
-                attempt,
-            }
-            .into()),
+            _ => Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into()),
         }
     }
 
@@ -208,11 +204,7 @@ impl Hub {
         bytes: Bytes,
     ) -> Result<wire::Stored, WorkError> {
         if !self.store.holds(job, worker, attempt).await? {
-            return Err(StoreError::LeaseLost {
-                job: job.to_owned(),
-                attempt,
-            }
-            .into());
+            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into());
         }
         let found = self.store.job(job).await?.ok_or_else(|| StoreError::Missing(job.to_owned()))?;
         let output = self.check_output(&found, index, media_type, bytes).await?;
@@ -232,10 +224,7 @@ impl Hub {
         let recipe = self.store.recipe(job.recipe).await?.ok_or_else(|| missing("recipe"))?;
         let model = self.store.model(job.model).await?.ok_or_else(|| missing("model"))?;
         if index >= recipe.count() {
-            return Err(WorkError::TooMany {
-                index,
-                count: recipe.count(),
-            });
+            return Err(WorkError::TooMany { index, count: recipe.count() });
         }
         let media_type = media_type.to_owned();
         let wanted = model.spec.media;
@@ -262,12 +251,7 @@ impl Hub {
     }
 
     /// Ends a job in success.
-    pub async fn complete(
-        &self,
-        worker: &str,
-        job: &str,
-        done: &wire::Complete,
-    ) -> Result<(), WorkError> {
+    pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
         let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
         let completion = Completion {
             job,
@@ -350,6 +334,3 @@ fn make(
         }),
     }
 }
-
-/// A hub that several tasks hold.
-pub type SharedHub = Arc<Hub>;

@@ -44,11 +44,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
-    pub async fn enqueue(
-        &self,
-        admitted: &Admitted<'_>,
-        jobs: &[NewJob],
-    ) -> Result<(), StoreError> {
+    pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         check_waiting(&mut tx, admitted, jobs.len()).await?;
         check_quota(&mut tx, admitted, jobs).await?;
@@ -71,17 +67,9 @@ impl Store {
     }
 
     /// What is left of a member's allowance, in milliseconds of the device.
-    pub async fn quota_left(
-        &self,
-        member: &str,
-        period: i64,
-        allowance_ms: i64,
-    ) -> Result<i64, StoreError> {
-        let sum: i64 = sqlx::query_scalar(SUM_OF_PERIOD)
-            .bind(member)
-            .bind(period)
-            .fetch_one(&self.read)
-            .await?;
+    pub async fn quota_left(&self, member: &str, period: i64, allowance_ms: i64) -> Result<i64, StoreError> {
+        let sum: i64 =
+            sqlx::query_scalar(SUM_OF_PERIOD).bind(member).bind(period).fetch_one(&self.read).await?;
         Ok(allowance_ms + sum)
     }
 }
@@ -139,11 +127,7 @@ async fn insert_recipe(
     .bind(now)
     .execute(&mut **tx)
     .await?;
-    let Some(origin) = recipe
-        .origin
-        .as_ref()
-        .filter(|_| inserted.rows_affected() > 0)
-    else {
+    let Some(origin) = recipe.origin.as_ref().filter(|_| inserted.rows_affected() > 0) else {
         return Ok(());
     };
     for (position, parent) in origin.parents.iter().enumerate() {
@@ -168,12 +152,11 @@ async fn insert_job(
     admitted: &Admitted<'_>,
     job: &NewJob,
 ) -> Result<(), StoreError> {
-    let start_tag: i64 = sqlx::query_scalar(
-        "SELECT MAX(virtual_time, last_finish) FROM fairness, member WHERE member.id = ?",
-    )
-    .bind(admitted.member)
-    .fetch_one(&mut **tx)
-    .await?;
+    let start_tag: i64 =
+        sqlx::query_scalar("SELECT MAX(virtual_time, last_finish) FROM fairness, member WHERE member.id = ?")
+            .bind(admitted.member)
+            .fetch_one(&mut **tx)
+            .await?;
     let finish_tag = start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64;
     sqlx::query("UPDATE member SET last_finish = ? WHERE id = ?")
         .bind(finish_tag)

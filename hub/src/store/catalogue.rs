@@ -14,12 +14,7 @@ pub struct KnownModel {
 
 impl Store {
     /// Takes in a worker's announcement: its model versions, and what it can serve from now on.
-    pub async fn hello(
-        &self,
-        worker: &str,
-        models: &[ModelSpec],
-        now: Millis,
-    ) -> Result<(), StoreError> {
+    pub async fn hello(&self, worker: &str, models: &[ModelSpec], now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT INTO worker (name, seen_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seen_at = ?2",
@@ -28,10 +23,7 @@ impl Store {
         .bind(now)
         .execute(&mut *tx)
         .await?;
-        sqlx::query("DELETE FROM worker_model WHERE worker = ?")
-            .bind(worker)
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("DELETE FROM worker_model WHERE worker = ?").bind(worker).execute(&mut *tx).await?;
         for spec in models {
             let digest = spec.digest().to_string();
             sqlx::query(
@@ -116,9 +108,7 @@ impl Store {
     /// Makes the channels those of the settings. A channel that is no longer there keeps its posts.
     pub async fn put_channels(&self, channels: &[Channel]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE channel SET position = -1")
-            .execute(&mut *tx)
-            .await?;
+        sqlx::query("UPDATE channel SET position = -1").execute(&mut *tx).await?;
         for (position, channel) in channels.iter().enumerate() {
             sqlx::query(
                 "INSERT INTO channel (id, title, topic, position) VALUES (?1, ?2, ?3, ?4)
@@ -137,18 +127,14 @@ impl Store {
 
     /// The channels, in their order.
     pub async fn channels(&self) -> Result<Vec<Channel>, StoreError> {
-        let channels = sqlx::query_as(
-            "SELECT id, title, topic FROM channel WHERE position >= 0 ORDER BY position",
-        )
-        .fetch_all(&self.read)
-        .await?;
+        let channels =
+            sqlx::query_as("SELECT id, title, topic FROM channel WHERE position >= 0 ORDER BY position")
+                .fetch_all(&self.read)
+                .await?;
         Ok(channels)
     }
 }
 
 fn known((spec, cost_ratio): &(String, f64)) -> Result<KnownModel, StoreError> {
-    Ok(KnownModel {
-        spec: read_json("model", spec)?,
-        cost_ratio: *cost_ratio,
-    })
+    Ok(KnownModel { spec: read_json("model", spec)?, cost_ratio: *cost_ratio })
 }

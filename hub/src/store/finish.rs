@@ -105,17 +105,13 @@ impl Store {
             return Ok(Ending::Before(job));
         }
         let job = held(&mut tx, done.job, done.worker, done.attempt).await?;
-        let stored: i64 =
-            sqlx::query_scalar("SELECT COUNT(*) FROM output WHERE job = ? AND attempt = ?")
-                .bind(done.job)
-                .bind(done.attempt)
-                .fetch_one(&mut *tx)
-                .await?;
+        let stored: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM output WHERE job = ? AND attempt = ?")
+            .bind(done.job)
+            .bind(done.attempt)
+            .fetch_one(&mut *tx)
+            .await?;
         if stored != done.outputs || stored == 0 {
-            let what = format!(
-                "full set of outputs: {stored} of {} are stored",
-                done.outputs
-            );
+            let what = format!("full set of outputs: {stored} of {} are stored", done.outputs);
             return Err(StoreError::Missing(what));
         }
         // A worker is not trusted: it cannot charge for longer than it held the job.
@@ -123,15 +119,7 @@ impl Store {
         settle(&mut tx, &job, cost_ms, done.allowance_ms, now).await?;
         learn_cost(&mut tx, &job, cost_ms).await?;
         worker_did(&mut tx, done.worker, Attempt::Good, now).await?;
-        let job = end(
-            &mut tx,
-            &job,
-            State::Succeeded,
-            None,
-            Some(done.cost_ms),
-            now,
-        )
-        .await?;
+        let job = end(&mut tx, &job, State::Succeeded, None, Some(cost_ms), now).await?;
         to_outbox(&mut tx, &job, surface, now).await?;
         tx.commit().await?;
         Ok(Ending::Now(job))
@@ -189,19 +177,12 @@ async fn held(tx: Tx<'_, '_>, job: &str, worker: &str, attempt: u32) -> Result<J
         && found.attempt == i64::from(attempt)
         && found.worker.as_deref() == Some(worker);
     if !holds {
-        return Err(StoreError::LeaseLost {
-            job: job.to_owned(),
-            attempt,
-        });
+        return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
     }
     Ok(found)
 }
 
-async fn already(
-    tx: Tx<'_, '_>,
-    done: &Completion<'_>,
-    state: State,
-) -> Result<Option<Job>, StoreError> {
+async fn already(tx: Tx<'_, '_>, done: &Completion<'_>, state: State) -> Result<Option<Job>, StoreError> {
     let job = by_id(tx, done.job).await?;
     let same = job.state == state
         && job.attempt == i64::from(done.attempt)
@@ -241,10 +222,7 @@ pub(super) async fn put_back_or_fail(
 ) -> Result<Job, StoreError> {
     let again = match retry {
         Retry::Never => None,
-        Retry::UpTo {
-            attempts,
-            backoff_ms,
-        } => {
+        Retry::UpTo { attempts, backoff_ms } => {
             if let Some(worker) = &job.worker {
                 worker_did(tx, worker, Attempt::Bad, now).await?;
             }
@@ -302,11 +280,8 @@ async fn settle(
             .bind(&job.id)
             .fetch_one(&mut **tx)
             .await?;
-    let sum: i64 = sqlx::query_scalar(SUM_OF_PERIOD)
-        .bind(&job.member)
-        .bind(period)
-        .fetch_one(&mut **tx)
-        .await?;
+    let sum: i64 =
+        sqlx::query_scalar(SUM_OF_PERIOD).bind(&job.member).bind(period).fetch_one(&mut **tx).await?;
     let left = (allowance_ms + sum).max(0);
     let charge = cost_ms.min(reserved + left);
     sqlx::query(
@@ -342,17 +317,12 @@ enum Attempt {
 }
 
 /// A worker that fails five times in a row is set aside, each time twice as long, up to an hour.
-async fn worker_did(
-    tx: Tx<'_, '_>,
-    worker: &str,
-    attempt: Attempt,
-    now: Millis,
-) -> Result<(), StoreError> {
+async fn worker_did(tx: Tx<'_, '_>, worker: &str, attempt: Attempt, now: Millis) -> Result<(), StoreError> {
     const TOLERATED: i64 = 5;
     let sql = match attempt {
-        Attempt::Good => sqlx::query(
-            "UPDATE worker SET failures = 0, set_aside_until = 0, seen_at = ?1 WHERE name = ?2",
-        ),
+        Attempt::Good => {
+            sqlx::query("UPDATE worker SET failures = 0, set_aside_until = 0, seen_at = ?1 WHERE name = ?2")
+        }
         Attempt::Bad => sqlx::query(
             "UPDATE worker SET failures = failures + 1,
                  set_aside_until = CASE WHEN failures + 1 < ?3 THEN 0
@@ -360,11 +330,7 @@ async fn worker_did(
              WHERE name = ?2",
         ),
     };
-    sql.bind(now)
-        .bind(worker)
-        .bind(TOLERATED)
-        .execute(&mut **tx)
-        .await?;
+    sql.bind(now).bind(worker).bind(TOLERATED).execute(&mut **tx).await?;
     Ok(())
 }
 
@@ -388,12 +354,7 @@ async fn close_gap(tx: Tx<'_, '_>, job: &Job) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn to_outbox(
-    tx: Tx<'_, '_>,
-    job: &Job,
-    surface: &str,
-    now: Millis,
-) -> Result<(), StoreError> {
+async fn to_outbox(tx: Tx<'_, '_>, job: &Job, surface: &str, now: Millis) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO outbox (job, surface, created_at, next_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )

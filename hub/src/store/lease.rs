@@ -95,10 +95,7 @@ impl Store {
         .execute(&self.write)
         .await?;
         if changed.rows_affected() == 0 {
-            return Err(StoreError::LeaseLost {
-                job: job.to_owned(),
-                attempt,
-            });
+            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
         }
         Ok(())
     }
@@ -130,23 +127,21 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut tx = self.begin().await?;
-        let lost: Vec<Job> = sqlx::query_as(
-            "SELECT * FROM job WHERE state IN ('leased', 'running') AND lease_until < ?",
-        )
-        .bind(now)
-        .fetch_all(&mut *tx)
-        .await?;
+        let lost: Vec<Job> =
+            sqlx::query_as("SELECT * FROM job WHERE state IN ('leased', 'running') AND lease_until < ?")
+                .bind(now)
+                .fetch_all(&mut *tx)
+                .await?;
         let mut changed = Vec::new();
         for job in lost {
             let worker = job.worker.clone().unwrap_or_default();
             let reason = format!("the worker {worker} fell silent while running it");
             changed.push(put_back_or_fail(&mut tx, &job, &reason, retry, now).await?);
         }
-        let stale: Vec<Job> =
-            sqlx::query_as("SELECT * FROM job WHERE state = 'queued' AND expires_at <= ?")
-                .bind(now)
-                .fetch_all(&mut *tx)
-                .await?;
+        let stale: Vec<Job> = sqlx::query_as("SELECT * FROM job WHERE state = 'queued' AND expires_at <= ?")
+            .bind(now)
+            .fetch_all(&mut *tx)
+            .await?;
         for job in stale {
             changed.push(super::finish::expire(&mut tx, &job, now).await?);
         }

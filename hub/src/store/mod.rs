@@ -55,9 +55,7 @@ pub enum StoreError {
     #[error("the database is locked by another process; stop that process, or wait and try again")]
     Locked,
     /// No room, or a file size limit.
-    #[error(
-        "the disk is full or the data folder's file size limit is reached; free some room and try again"
-    )]
+    #[error("the disk is full or the data folder's file size limit is reached; free some room and try again")]
     DiskFull,
     /// A change of state that the state machine does not know.
     #[error("job {job} is {found}, so it cannot become {wanted}")]
@@ -140,21 +138,12 @@ impl Store {
             .filename(folder.join("riff.sqlite"))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(if options.full_sync {
-                SqliteSynchronous::Full
-            } else {
-                SqliteSynchronous::Normal
-            })
+            .synchronous(if options.full_sync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal })
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout);
-        let write = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(connect.clone())
-            .await?;
+        let write = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
         MIGRATIONS.run(&write).await?;
-        let read = SqlitePoolOptions::new()
-            .max_connections(4)
-            .connect_lazy_with(connect.read_only(true));
+        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(connect.read_only(true));
         Ok(Self { write, read })
     }
 
@@ -176,16 +165,9 @@ impl Store {
 }
 
 fn illegal(job: &str, found: State, wanted: State) -> StoreError {
-    StoreError::IllegalTransition {
-        job: job.to_owned(),
-        found: found.as_str(),
-        wanted: wanted.as_str(),
-    }
+    StoreError::IllegalTransition { job: job.to_owned(), found: found.as_str(), wanted: wanted.as_str() }
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(
-    what: &'static str,
-    text: &str,
-) -> Result<T, StoreError> {
+fn read_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {
     serde_json::from_str(text).map_err(|source| StoreError::Unreadable { what, source })
 }

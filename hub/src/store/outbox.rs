@@ -63,12 +63,11 @@ impl Store {
 
     /// Takes a post down; its recipe and outputs stay for those who riffed on it. `false` if there is none.
     pub async fn unpublish(&self, job: &str, now: Millis) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query("UPDATE post SET deleted_at = ? WHERE job = ? AND deleted_at IS NULL")
-                .bind(now)
-                .bind(job)
-                .execute(&self.write)
-                .await?;
+        let done = sqlx::query("UPDATE post SET deleted_at = ? WHERE job = ? AND deleted_at IS NULL")
+            .bind(now)
+            .bind(job)
+            .execute(&self.write)
+            .await?;
         Ok(done.rows_affected() > 0)
     }
 }

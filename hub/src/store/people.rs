@@ -85,11 +85,7 @@ impl Store {
     }
 
     /// Whom a token speaks for, if it is known and not revoked.
-    pub async fn token_subject(
-        &self,
-        secret: &str,
-        kind: TokenKind,
-    ) -> Result<Option<String>, StoreError> {
+    pub async fn token_subject(&self, secret: &str, kind: TokenKind) -> Result<Option<String>, StoreError> {
         let subject = sqlx::query_scalar(
             "SELECT subject FROM token WHERE hash = ? AND kind = ? AND revoked_at IS NULL",
         )

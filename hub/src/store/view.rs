@@ -32,21 +32,18 @@ pub struct PostRow {
 impl Store {
     /// A job by id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let job = sqlx::query_as("SELECT * FROM job WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.read)
-            .await?;
+        let job =
+            sqlx::query_as("SELECT * FROM job WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
         Ok(job)
     }
 
     /// The outputs of a job's current attempt, in order.
     pub async fn outputs(&self, job: &Job) -> Result<Vec<Output>, StoreError> {
-        let outputs =
-            sqlx::query_as("SELECT * FROM output WHERE job = ? AND attempt = ? ORDER BY idx")
-                .bind(&job.id)
-                .bind(job.attempt)
-                .fetch_all(&self.read)
-                .await?;
+        let outputs = sqlx::query_as("SELECT * FROM output WHERE job = ? AND attempt = ? ORDER BY idx")
+            .bind(&job.id)
+            .bind(job.attempt)
+            .fetch_all(&self.read)
+            .await?;
         Ok(outputs)
     }
 
@@ -110,11 +107,7 @@ impl Store {
         .await?;
         let parse = |(job, model, estimate_ms): (String, String, i64)| {
             let model: Digest = model.parse().ok()?;
-            Some(Waiting {
-                job,
-                model,
-                estimate_ms,
-            })
+            Some(Waiting { job, model, estimate_ms })
         };
         Ok(rows.into_iter().filter_map(parse).collect())
     }
