@@ -3,5 +3,7 @@
 //! It owns the lease loop and the engines' weights. It keeps no state that outlives it, trusts nobody with
 //! its address (it dials out), and never decides what runs next: the hub does.
 
+pub mod client;
 pub mod engine;
 pub mod engines;
+pub mod runner;

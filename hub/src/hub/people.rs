@@ -38,6 +38,11 @@ impl Hub {
         self.token("riff_w_", TokenKind::Worker, name).await
     }
 
+    /// Revokes every token of a worker; returns how many.
+    pub async fn revoke_worker(&self, name: &str) -> Result<u64, StoreError> {
+        self.store.revoke_tokens(TokenKind::Worker, name, self.seam.now()).await
+    }
+
     async fn token(&self, prefix: &str, kind: TokenKind, subject: &str) -> Result<String, StoreError> {
         let secret = format!("{prefix}{}", self.seam.secret());
         self.store.put_token(&secret, kind, subject, self.seam.now()).await?;

@@ -1,0 +1,99 @@
+//! The command line for operators.
+
+use std::{path::PathBuf, sync::Arc};
+
+use clap::{Args, Parser, Subcommand};
+use riff_hub::{hub::Hub, seam::System};
+
+use crate::{serve, settings::Settings};
+
+#[derive(Parser)]
+#[command(name = "riff", version, about = "The generation hub that a chat community runs for itself.")]
+struct Arguments {
+    /// Settings that differ from the defaults; see config/riff.toml.
+    #[arg(long, global = true, env = "RIFF_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the web channel, the API and the workers (the default).
+    Serve,
+    /// Tokens for programs and workers.
+    #[command(subcommand)]
+    Token(Token),
+    /// Print every setting with its default.
+    Settings,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make a token and print it. It is stored hashed: there is no way to see it again.
+    Create(Subject),
+    /// Revoke every token of a worker.
+    Revoke {
+        /// Name of the worker.
+        #[arg(long)]
+        worker: String,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct Subject {
+    /// For the JSON API, speaking for the member of this name.
+    #[arg(long)]
+    member: Option<String>,
+    /// For a worker of this name.
+    #[arg(long)]
+    worker: Option<String>,
+}
+
+/// Runs what the process's arguments ask for.
+///
+/// # Errors
+/// With a sentence for the operator.
+pub async fn run() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Settings) = arguments.command {
+        print!("{}", crate::settings::DEFAULTS);
+        return Ok(());
+    }
+    let settings = Settings::load(arguments.config.as_deref())?;
+    match arguments.command {
+        None | Some(Command::Serve) => serve::run(settings).await,
+        Some(Command::Token(command)) => token(settings, command).await,
+        Some(Command::Settings) => Ok(()),
+    }
+}
+
+async fn token(settings: Settings, command: Token) -> anyhow::Result<()> {
+    let hub = Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?;
+    match command {
+        Token::Create(Subject { member: Some(name), .. }) => println!("{}", hub.member_token(&name).await?),
+        Token::Create(Subject { worker: Some(name), .. }) => println!("{}", hub.worker_token(&name).await?),
+        Token::Create(_) => anyhow::bail!("name a --member or a --worker"),
+        Token::Revoke { worker } => {
+            let revoked = hub.revoke_worker(&worker).await?;
+            println!("{revoked} revoked");
+        }
+    }
+    hub.store.close().await;
+    Ok(())
+}
+
+/// Kills this process, as `kill -9` does, at the step that `RIFF_FAILPOINT` names.
+#[cfg(feature = "failpoints")]
+pub fn arm_failpoints() -> Option<fail::FailScenario<'static>> {
+    let step = std::env::var("RIFF_FAILPOINT").ok()?;
+    let scenario = fail::FailScenario::setup();
+    let kill = || {
+        let pid = std::process::id().to_string();
+        let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+        std::thread::park();
+    };
+    fail::cfg_callback(step, kill).ok()?;
+    Some(scenario)
+}

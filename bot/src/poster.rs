@@ -1,0 +1,53 @@
+//! The poster of the web channel: makes the posts that the outbox holds. It owns nothing; a post that it could not make
+//! stays in the outbox, and making one twice changes nothing.
+
+use std::time::Duration;
+
+use riff_hub::{
+    hub::{Change, Hub},
+    store::{Due, StoreError, WEB},
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// How often it looks although nobody called it: what a crash left behind, and deliveries that were put off.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Wait after a failed delivery, in milliseconds; doubles with each up to 2¹⁰ times.
+const BACKOFF_MS: i64 = 500;
+
+/// Delivers until `stop` is cancelled, and then once more.
+pub async fn run(hub: &Hub, stop: &CancellationToken) {
+    loop {
+        if let Err(error) = deliver(hub).await {
+            tracing::error!(%error, "the outbox cannot be read");
+        }
+        if stop.is_cancelled() {
+            return;
+        }
+        tokio::select! {
+            _ = timeout(LOOK_AGAIN, hub.post_ready()) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn deliver(hub: &Hub) -> Result<(), StoreError> {
+    for due in hub.store.due(WEB, hub.seam.now()).await? {
+        match hub.store.publish(&due, hub.seam.now()).await {
+            Ok(()) => {
+                riff_hub::step::done("published");
+                hub.tell(&due.channel, &due.job, Change::Posted);
+            }
+            Err(error) => {
+                tracing::warn!(job = due.job, %error, "put off a post");
+                put_off(hub, &due).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn put_off(hub: &Hub, due: &Due) -> Result<(), StoreError> {
+    let wait = BACKOFF_MS << due.attempts.clamp(0, 10);
+    hub.store.postpone(due, hub.seam.now() + wait).await
+}

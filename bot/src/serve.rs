@@ -1,0 +1,216 @@
+//! `riff serve`: opens the hub, starts every long-lived task, and drains them when told to stop.
+//!
+//! Tasks: the HTTP server, the poster, the sweeper, and (where set) one worker. This function starts them all, and
+//! returns when all have ended.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderName, HeaderValue},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use axum_extra::extract::cookie::Key;
+use riff_hub::{hub::Hub, seam::System};
+use riff_worker::{
+    client::Client,
+    engines::{Engines, Sources},
+    runner,
+};
+use tokio::{net::TcpListener, task::JoinSet, time::MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    api, poster,
+    settings::{LogFormat, Settings},
+    state::AppState,
+    web, worker_api,
+};
+
+/// How often lost leases and stale jobs are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Longest time that open requests and the job in hand get once the process was told to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+/// Name of the worker in this process.
+const IN_PROCESS: &str = "in-process";
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// With a sentence for the operator: port taken, data folder unusable, and so on.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    log(&settings)?;
+    let hub = Arc::new(Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?);
+    hub.store.put_channels(&settings.channels).await?;
+    let listener = TcpListener::bind(settings.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; stop the program that does, or choose another address with RIFF_LISTEN",
+            settings.listen
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let stop = CancellationToken::new();
+    let state = AppState {
+        hub: hub.clone(),
+        cookie_key: cookie_key(&settings.data).context("the cookie key in the data folder cannot be used")?,
+        public_url: public_url(&settings, address).into(),
+        draining: stop.clone(),
+    };
+    let mut tasks = JoinSet::new();
+    spawn_loops(&mut tasks, &hub, &stop);
+    let worker = start_worker(&settings, &hub, address, &stop).await?;
+    println!("Riff is at {}", state.public_url);
+    tracing::info!(url = %state.public_url, data = %settings.data.display(), "ready");
+    let server = axum::serve(listener, app(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let served = tokio::select! {
+        served = server.into_future() => served.context("the server stopped"),
+        () = stop_signal(&stop) => Ok(()),
+    };
+    stop.cancel();
+    let drained = async {
+        if let Some(worker) = worker {
+            let _ = worker.await;
+        }
+        while tasks.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!("stopped with work in hand; it goes back to the queue");
+    }
+    hub.store.close().await;
+    served
+}
+
+/// All routes.
+pub fn app(state: AppState) -> Router {
+    Router::new()
+        .route("/healthz", get(api::healthz))
+        .nest("/api/v1", api::routes())
+        .nest("/worker/v1", worker_api::routes())
+        .merge(web::routes())
+        .layer(middleware::from_fn(secure))
+        .with_state(state)
+}
+
+/// Headers of every answer: nothing is framed, sniffed, or loaded from elsewhere.
+async fn secure(request: Request, next: Next) -> Response {
+    const HEADERS: [(&str, &str); 4] = [
+        (
+            "content-security-policy",
+            "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
+             form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+        ("cross-origin-opener-policy", "same-origin"),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn spawn_loops(tasks: &mut JoinSet<()>, hub: &Arc<Hub>, stop: &CancellationToken) {
+    let (poster_hub, poster_stop) = (hub.clone(), stop.clone());
+    tasks.spawn(async move { poster::run(&poster_hub, &poster_stop).await });
+    let (hub, stop) = (hub.clone(), stop.clone());
+    tasks.spawn(async move {
+        let mut tick = tokio::time::interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if let Err(error) = hub.sweep().await {
+                tracing::error!(%error, "the queue cannot be swept");
+            }
+        }
+    });
+}
+
+/// Starts the worker of this process on a thread pool of its own, so that engines never hold up the server. It speaks
+/// the same protocol over the same port as every other worker.
+async fn start_worker(
+    settings: &Settings,
+    hub: &Hub,
+    address: SocketAddr,
+    stop: &CancellationToken,
+) -> anyhow::Result<Option<tokio::task::JoinHandle<()>>> {
+    if !settings.worker.in_process {
+        return Ok(None);
+    }
+    hub.revoke_worker(IN_PROCESS).await?;
+    let token = hub.worker_token(IN_PROCESS).await?;
+    let reach = if address.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], address.port()))
+    } else {
+        address
+    };
+    let client = Client::new(&format!("http://{reach}"), &token)?;
+    let sources = Sources { weights: settings.worker.weights.clone() };
+    let stop = stop.clone();
+    Ok(Some(tokio::spawn(async move {
+        let Ok(engines) = tokio::task::spawn_blocking(move || Engines::open(&sources)).await else {
+            tracing::error!("the engines crashed while they were opened");
+            return;
+        };
+        if let Err(error) = runner::run(&client, IN_PROCESS, &engines, &stop).await {
+            tracing::error!(%error, "the worker in this process stopped");
+        }
+    })))
+}
+
+fn public_url(settings: &Settings, address: SocketAddr) -> String {
+    match settings.public_url.trim_end_matches('/') {
+        "" => format!("http://{address}"),
+        url => url.to_owned(),
+    }
+}
+
+/// The key that signs cookies: made once, readable by the owner alone.
+fn cookie_key(data: &Path) -> anyhow::Result<Key> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let path = data.join("cookie.key");
+    if let Ok(bytes) = std::fs::read(&path) {
+        return Key::try_from(bytes.as_slice())
+            .with_context(|| format!("{} is damaged; delete it", path.display()));
+    }
+    let mut bytes = [0_u8; 64];
+    rand::fill(&mut bytes);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(&bytes)?;
+    Ok(Key::from(&bytes))
+}
+
+fn log(settings: &Settings) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&settings.log.filter)
+        .with_context(|| format!("log.filter {:?} is no filter", settings.log.filter))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log.format {
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Resolves once the process was told to stop and the server had its time to drain.
+async fn stop_signal(stop: &CancellationToken) {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate => {}
+    }
+    tracing::info!("draining; signal again to stop at once");
+    stop.cancel();
+    tokio::select! {
+        () = tokio::time::sleep(DRAIN) => {}
+        _ = tokio::signal::ctrl_c() => std::process::exit(130),
+    }
+}

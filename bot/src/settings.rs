@@ -1,0 +1,222 @@
+//! Settings: `config/riff.toml` holds every one with its default; a file and `RIFF_…` variables change them.
+//! Nothing else in the process reads the environment.
+
+use std::{
+    net::SocketAddr,
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use figment::{
+    Figment,
+    providers::{Env, Format, Toml},
+};
+use riff_hub::{
+    admission::Rate,
+    hub,
+    store::{Channel, StoreOptions},
+};
+use serde::{Deserialize, Deserializer, de::Error};
+
+/// The defaults, as they are documented.
+pub const DEFAULTS: &str = include_str!("../../config/riff.toml");
+
+/// Variables that start with `RIFF_` and are no settings: they are the command line's.
+const NO_SETTINGS: [&str; 6] = ["config", "hub", "token", "name", "weights", "failpoint"];
+
+/// What an operator can set.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "config/riff.toml documents each where operators read it")]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub public_url: String,
+    pub data: PathBuf,
+    pub default_models: Vec<String>,
+    pub log: Log,
+    pub store: Store,
+    pub rate: Rates,
+    pub quota: Quota,
+    pub queue: Queue,
+    pub moderation: Moderation,
+    pub worker: Worker,
+    #[serde(deserialize_with = "channels")]
+    pub channels: Vec<Channel>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Log {
+    pub format: LogFormat,
+    pub filter: String,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Store {
+    pub full_sync: bool,
+    pub busy_timeout_ms: u64,
+}
+
+/// `[rate]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Rates {
+    pub prompts_per_minute_member: NonZeroU32,
+    pub burst_member: NonZeroU32,
+    pub prompts_per_minute_channel: NonZeroU32,
+    pub burst_channel: NonZeroU32,
+}
+
+/// `[quota]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Quota {
+    pub gpu_seconds_per_day: Seconds,
+}
+
+/// `[queue]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Queue {
+    pub lease_seconds: Seconds,
+    pub heartbeat_seconds: Seconds,
+    pub max_attempts: NonZeroU32,
+    pub retry_backoff_seconds: Seconds,
+    pub expire_after_seconds: Seconds,
+    pub max_queued_per_member: NonZeroU32,
+}
+
+/// `[moderation]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Moderation {
+    pub blocked_words: Vec<String>,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Worker {
+    pub in_process: bool,
+    pub weights: PathBuf,
+}
+
+/// A positive number of seconds, at most a year.
+#[derive(Debug, Clone, Copy)]
+pub struct Seconds(pub Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        if !(0.001..=31_536_000.0).contains(&seconds) {
+            return Err(D::Error::custom(format!(
+                "{seconds} is not a number of seconds from 0.001 to 31536000"
+            )));
+        }
+        Ok(Self(Duration::from_secs_f64(seconds)))
+    }
+}
+
+fn channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Channel>, D::Error> {
+    let channels = Vec::<Channel>::deserialize(deserializer)?;
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if let Some(bad) = channels.iter().find(|channel| channel.id.is_empty() || !channel.id.chars().all(fits))
+    {
+        return Err(D::Error::custom(format!("channel id {:?} may only have a-z, 0-9 and '-'", bad.id)));
+    }
+    if channels.is_empty() {
+        return Err(D::Error::custom("there must be at least one channel"));
+    }
+    Ok(channels)
+}
+
+/// Why settings are refused: one line for each thing that is wrong, with its file and key.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSettings {
+    /// The file is not there.
+    #[error("the settings file {0} is not there: check --config or RIFF_CONFIG")]
+    NoFile(String),
+    /// Something in it is wrong.
+    #[error("the settings are refused:\n{0}\nriff settings prints every setting with its default")]
+    Wrong(String),
+}
+
+impl Settings {
+    /// Reads defaults, the file where one is named, and the environment.
+    ///
+    /// # Errors
+    /// [`BadSettings`] naming the file, the key, and what was expected.
+    pub fn load(file: Option<&Path>) -> Result<Self, BadSettings> {
+        let mut figment = Figment::from(Toml::string(DEFAULTS));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(BadSettings::NoFile(file.display().to_string()));
+            }
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let environment = Env::prefixed("RIFF_").ignore(&NO_SETTINGS).split("__");
+        figment.merge(environment).extract().map_err(|errors| {
+            let lines: Vec<String> =
+                errors.into_iter().map(|error| format!("  {}", error_line(&error))).collect();
+            BadSettings::Wrong(lines.join("\n"))
+        })
+    }
+
+    /// The part that the hub itself needs.
+    pub fn hub(&self) -> hub::Settings {
+        let rate = |per_minute, burst| Rate { per_minute, burst };
+        hub::Settings {
+            store: StoreOptions {
+                full_sync: self.store.full_sync,
+                busy_timeout: Duration::from_millis(self.store.busy_timeout_ms),
+            },
+            member_rate: rate(self.rate.prompts_per_minute_member, self.rate.burst_member),
+            channel_rate: rate(self.rate.prompts_per_minute_channel, self.rate.burst_channel),
+            allowance_ms: self.quota.gpu_seconds_per_day.0.as_millis() as i64,
+            max_waiting: i64::from(self.queue.max_queued_per_member.get()),
+            lease: self.queue.lease_seconds.0,
+            heartbeat: self.queue.heartbeat_seconds.0,
+            max_attempts: i64::from(self.queue.max_attempts.get()),
+            backoff: self.queue.retry_backoff_seconds.0,
+            expire_after: self.queue.expire_after_seconds.0,
+            default_models: self.default_models.clone(),
+            blocked_words: self.moderation.blocked_words.clone(),
+        }
+    }
+}
+
+fn error_line(error: &figment::Error) -> String {
+    let place = match error.metadata.as_ref() {
+        Some(metadata) => match metadata.source.as_ref() {
+            Some(source) => format!("{} ({source})", metadata.name),
+            None => metadata.name.to_string(),
+        },
+        None => "settings".to_owned(),
+    };
+    let key = error.path.join(".");
+    match key.is_empty() {
+        true => format!("{place}: {}", error.kind),
+        false => format!("{place}: {key}: {}", error.kind),
+    }
+}
