@@ -24,6 +24,12 @@ impl Hub {
         Ok(member)
     }
 
+    /// What is left of a member's allowance today, in milliseconds of the device.
+    pub async fn allowance_left(&self, member: &Member) -> Result<i64, Refusal> {
+        let period = Self::period(self.seam.now());
+        Ok(self.store.quota_left(&member.id, period, self.settings.allowance_ms).await?)
+    }
+
     /// A new token for the member of that name, who is made if there is none with a token.
     pub async fn member_token(&self, name: &str) -> Result<String, Refusal> {
         let member = match self.store.token_member(&display_name(name)?).await? {

@@ -67,6 +67,15 @@ pub fn render(prompt: &Prompt, params: &Params, spec: &ModelSpec) -> String {
     format!("{} {body} --model {}", spec.media.command().as_str(), spec.name)
 }
 
+/// A flag as it is typed behind the words of a picture's prompt, with what somebody put into a form.
+pub fn typed_flag(field: &Field, typed: &str) -> String {
+    match field.kind {
+        Kind::Switch => format!(" --{}", field.flag),
+        Kind::Text { .. } | Kind::List => format!(" --{} {}", field.flag, super::escape_words(&quote(typed))),
+        _ => format!(" --{} {typed}", field.flag),
+    }
+}
+
 /// What is written after each of the flag's occurrences.
 fn flag_values(field: &Field, value: &Value) -> Vec<String> {
     match (&field.kind, value) {

@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::render;
+pub use flags::{render, typed_flag};
 pub use line::{Command, Draft, parse_line};
 
 /// The longest prompt accepted, in characters. Midjourney's own limit is 6,000; nobody reads more.

@@ -1,0 +1,229 @@
+//! What members do: each a form post. A browser gets a redirect to the channel or a page with the sentence; the page's
+//! script asks for JSON and gets 204 or a problem.
+
+use std::collections::HashMap;
+
+use axum::{
+    Form, Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
+};
+use riff_hub::{
+    admission::Refusal,
+    embed::{self, Found},
+    hub::{RiffRequest, Twist},
+    model::ModelSpec,
+    recipe::Parent,
+    riff::{Pan, Strength},
+    store::Member,
+};
+use serde_json::json;
+
+use super::{card::parse_parent, compose, identity::Visitor, pages};
+use crate::{problem::Problem, state::AppState};
+
+type Fields = HashMap<String, String>;
+
+/// Whether the page's script asks.
+fn scripted(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"))
+}
+
+fn done(headers: &HeaderMap, channel: &str) -> Response {
+    match scripted(headers) {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => Redirect::to(&format!("/c/{channel}")).into_response(),
+    }
+}
+
+fn refused(headers: &HeaderMap, refusal: Refusal) -> Response {
+    let problem = Problem::from(refusal);
+    match scripted(headers) {
+        true => problem.into_response(),
+        false => pages::sentence(problem.status, &problem.detail),
+    }
+}
+
+fn field<'a>(form: &'a Fields, name: &str) -> &'a str {
+    form.get(name).map_or("", String::as_str)
+}
+
+/// `POST /c/{channel}/prompt`: `prompt`, perhaps `parent` (an edit), `model` and settings.
+pub async fn prompt(
+    State(state): State<AppState>,
+    Path(channel): Path<String>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
+    let (member, jar) = match visitor.join(&state, field(&form, "name")).await {
+        Ok(joined) => joined,
+        Err(refusal) => return refused(&headers, refusal),
+    };
+    let answer = match submit(&state, &member, &channel, &form).await {
+        Ok(()) => done(&headers, &channel),
+        Err(refusal) => refused(&headers, refusal),
+    };
+    (jar, answer).into_response()
+}
+
+async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields) -> Result<(), Refusal> {
+    let spec = form_model(state, field(form, "form")).await?;
+    let line = compose::line(field(form, "prompt"), spec.as_ref(), form);
+    match parse_parent(field(form, "parent")) {
+        Some(parent) => {
+            let request = RiffRequest { parent, twist: Twist::Edit(line) };
+            state.hub.riff(member, channel, &request).await?;
+        }
+        None => {
+            state.hub.submit(member, channel, &line).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The model whose settings the form shows.
+async fn form_model(state: &AppState, name: &str) -> Result<Option<ModelSpec>, Refusal> {
+    let models = state.hub.store.models().await?;
+    Ok(models.into_iter().map(|model| model.spec).find(|spec| spec.name == name))
+}
+
+/// `POST /c/{channel}/riff`: `recipe` and `do`, such as `vary:1`, and perhaps `text`.
+pub async fn riff(
+    State(state): State<AppState>,
+    Path(channel): Path<String>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
+    let (member, jar) = match visitor.join(&state, field(&form, "name")).await {
+        Ok(joined) => joined,
+        Err(refusal) => return refused(&headers, refusal),
+    };
+    let answer = match riff_request(&form) {
+        Ok(request) => state.hub.riff(&member, &channel, &request).await.map(drop),
+        Err(refusal) => Err(refusal),
+    };
+    let answer = match answer {
+        Ok(()) => done(&headers, &channel),
+        Err(refusal) => refused(&headers, refusal),
+    };
+    (jar, answer).into_response()
+}
+
+fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
+    let asked = field(form, "do");
+    let unknown = || Refusal::Missing(format!("button “{asked}”"));
+    let mut words = asked.split(':');
+    let twist = words.next().unwrap_or_default();
+    let index: u32 = words.next().unwrap_or("0").parse().map_err(|_| unknown())?;
+    let recipe = field(form, "recipe").parse().map_err(|_| unknown())?;
+    let twist = match twist {
+        "vary" => Twist::Vary(Strength::Subtle),
+        "vary-strong" => Twist::Vary(Strength::Strong),
+        "reroll" => Twist::Reroll,
+        "upscale" => Twist::Upscale,
+        "zoom" => Twist::Zoom,
+        "left" => Twist::Pan(Pan::Left),
+        "right" => Twist::Pan(Pan::Right),
+        "up" => Twist::Pan(Pan::Up),
+        "down" => Twist::Pan(Pan::Down),
+        "reply" => Twist::Reply(field(form, "text").to_owned()),
+        "blend" => {
+            let first = words.next().and_then(parse_parent).ok_or_else(unknown)?;
+            let second = Parent { recipe, index };
+            return Ok(RiffRequest { parent: first, twist: Twist::Blend(second) });
+        }
+        _ => return Err(unknown()),
+    };
+    Ok(RiffRequest { parent: Parent { recipe, index }, twist })
+}
+
+/// `POST /c/{channel}/drop`: the bytes of a PNG; answers where its recipe opens as a fork.
+pub async fn dropped(
+    State(state): State<AppState>,
+    Path(channel): Path<String>,
+    bytes: Bytes,
+) -> Result<Response, Problem> {
+    let found = embed::read(&bytes).map_err(Refusal::from)?;
+    let query = match found {
+        Found::Recipe(embedded) => match state.hub.store.recipe(embedded.recipe.id()).await? {
+            Some(_) => format!("fork={}.{}", embedded.recipe.id(), embedded.index),
+            None => {
+                let spec = form_model(&state, &embedded.model).await?.ok_or_else(|| {
+                    Refusal::Missing(format!("model “{}”, which this picture was made with,", embedded.model))
+                })?;
+                let line = riff_hub::prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &spec);
+                format!("line={}", encode(&line))
+            }
+        },
+        Found::Line(line) => format!("line={}", encode(&line)),
+    };
+    Ok(Json(json!({"open": format!("/c/{channel}?{query}")})).into_response())
+}
+
+/// Percent-encodes a query value.
+fn encode(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// `POST /jobs/{job}/cancel`.
+pub async fn cancel(
+    State(state): State<AppState>,
+    Path(job): Path<String>,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Response {
+    let member = visitor.member.unwrap_or_else(nobody);
+    match state.hub.cancel(&member, &job).await {
+        Ok(job) => done(&headers, &job.channel),
+        Err(refusal) => refused(&headers, refusal),
+    }
+}
+
+/// `POST /posts/{job}/delete`.
+pub async fn delete(
+    State(state): State<AppState>,
+    Path(job): Path<String>,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Response {
+    let member = visitor.member.unwrap_or_else(nobody);
+    match state.hub.delete_post(&member, &job).await {
+        Ok(()) => match state.hub.store.job(&job).await {
+            Ok(Some(job)) => done(&headers, &job.channel),
+            _ => Redirect::to("/").into_response(),
+        },
+        Err(refusal) => refused(&headers, refusal),
+    }
+}
+
+/// `POST /name`: `name`.
+pub async fn rename(
+    State(state): State<AppState>,
+    visitor: Visitor,
+    headers: HeaderMap,
+    Form(form): Form<Fields>,
+) -> Response {
+    let name = field(&form, "name");
+    let renamed = match &visitor.member {
+        Some(member) => state.hub.rename(member, name).await,
+        None => Err(Refusal::BadName),
+    };
+    match renamed {
+        Ok(_) => Redirect::to("/").into_response(),
+        Err(refusal) => refused(&headers, refusal),
+    }
+}
+
+/// A visitor without a name owns nothing.
+fn nobody() -> Member {
+    Member { id: String::new(), name: String::new() }
+}

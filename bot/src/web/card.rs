@@ -1,0 +1,183 @@
+//! A job's card: what a channel shows of it, from enqueue to post. One type and one template render it everywhere.
+
+use askama::Template;
+use riff_hub::{
+    admission::Refusal,
+    hub::{Hub, JobView},
+    job::State,
+    model::Media,
+    prompt,
+    queue::Place,
+    recipe::{Move, Parent},
+    riff,
+};
+
+/// For whom a card is rendered.
+#[derive(Debug, Clone, Default)]
+pub struct Reader {
+    /// The member, or nothing.
+    pub member: String,
+    /// The result that was picked to be blended with another.
+    pub blend: Option<String>,
+}
+
+/// A card.
+#[derive(Template)]
+#[template(path = "card.html")]
+pub struct Card {
+    pub id: String,
+    pub channel: String,
+    pub member: String,
+    pub own: bool,
+    pub at: i64,
+    pub recipe: String,
+    pub prompt: String,
+    pub command: String,
+    pub model: String,
+    pub origin: Option<(&'static str, String)>,
+    pub live: bool,
+    pub status: String,
+    pub percent: u32,
+    pub preview: Option<String>,
+    pub text: Option<String>,
+    pub pictures: Vec<Picture>,
+    pub reason: Option<String>,
+    pub blend: Option<String>,
+    moves: Vec<Move>,
+}
+
+/// One picture of a card.
+pub struct Picture {
+    pub number: u32,
+    pub index: u32,
+    pub full: String,
+    pub thumbnail: String,
+    pub width: i64,
+    pub height: i64,
+}
+
+impl Card {
+    /// The card of a job.
+    pub async fn of(hub: &Hub, job: &str, reader: &Reader) -> Result<Self, Refusal> {
+        Ok(Self::new(hub.view(job).await?, reader))
+    }
+
+    /// The card of a job that was looked up.
+    pub fn new(view: JobView, reader: &Reader) -> Self {
+        let pictures = view.outputs.iter().filter_map(|shown| {
+            let output = &shown.output;
+            Some(Picture {
+                number: output.idx as u32 + 1,
+                index: output.idx as u32,
+                full: format!("/blobs/{}", output.blob),
+                thumbnail: format!("/blobs/{}", output.thumbnail.as_ref()?),
+                width: output.width?,
+                height: output.height?,
+            })
+        });
+        let origin = view.recipe.origin.as_ref().and_then(|origin| {
+            let parent = origin.parents.first()?;
+            Some((origin.made_by.as_str(), format!("/r/{}", parent.recipe)))
+        });
+        let succeeded = view.job.state == State::Succeeded;
+        Self {
+            pictures: pictures.collect(),
+            origin,
+            own: !reader.member.is_empty() && view.job.member == reader.member,
+            at: view.job.created_at,
+            recipe: view.job.recipe.to_string(),
+            prompt: view.recipe.prompt.to_string(),
+            command: prompt::render(&view.recipe.prompt, &view.recipe.params, &view.model),
+            live: !view.job.state.is_final(),
+            status: status(&view),
+            percent: percent(&view),
+            preview: view.live.preview.as_ref().map(|(_, number)| preview_url(&view.job.id, *number)),
+            text: view.text().map(str::to_owned).filter(|_| view.model.media == Media::Text),
+            reason: view.job.reason.clone().filter(|_| view.job.state.is_final() && !succeeded),
+            blend: reader.blend.clone(),
+            moves: if succeeded { riff::moves_of(&view.model) } else { vec![Move::Remix, Move::Fork] },
+            model: view.model.name,
+            member: view.member,
+            channel: view.job.channel,
+            id: view.job.id,
+        }
+    }
+
+    fn offers(&self, made_by: Move) -> bool {
+        self.moves.contains(&made_by)
+    }
+
+    fn upscale(&self) -> bool {
+        self.offers(Move::Upscale)
+    }
+
+    fn vary(&self) -> bool {
+        self.offers(Move::Vary)
+    }
+
+    fn reroll(&self) -> bool {
+        self.offers(Move::Reroll)
+    }
+
+    fn blends(&self) -> bool {
+        self.offers(Move::Blend)
+    }
+
+    fn replies(&self) -> bool {
+        self.offers(Move::Reply)
+    }
+
+    fn single(&self) -> bool {
+        self.pictures.len() == 1
+    }
+
+    /// Zoom and pan are offered for one picture at a time.
+    fn looks(&self) -> bool {
+        self.single() && self.offers(Move::Zoom) && self.offers(Move::Pan)
+    }
+}
+
+/// Where a job's newest preview is; the number changes with the picture.
+pub fn preview_url(job: &str, number: u32) -> String {
+    format!("/jobs/{job}/preview?{number}")
+}
+
+/// Part done, in percent.
+pub fn percent(view: &JobView) -> u32 {
+    (view.live.progress * 100.0) as u32
+}
+
+/// One line on where a job stands.
+pub fn status(view: &JobView) -> String {
+    let retried =
+        if view.job.attempt > 1 { format!(", attempt {}", view.job.attempt) } else { String::new() };
+    match view.job.state {
+        State::Queued => match view.place {
+            Some(place) => place_line(&view.model.name, place),
+            None => "In line".to_owned(),
+        },
+        State::Leased => format!("Starting{retried}"),
+        State::Running => format!("Running, {} %{retried}", percent(view)),
+        State::Succeeded => "Done".to_owned(),
+        State::Failed => "Failed; nothing was charged".to_owned(),
+        State::Cancelled => "Cancelled; nothing was charged".to_owned(),
+        State::Expired => "Given up; nothing was charged".to_owned(),
+    }
+}
+
+fn place_line(model: &str, place: Place) -> String {
+    let position = match place.position {
+        1 => "Next in line".to_owned(),
+        position => format!("Number {position} in line"),
+    };
+    match place.eta_ms {
+        Some(ms) => format!("{position}, about {} s", (ms + 999) / 1_000),
+        None => format!("{position}; no worker for {model} is here right now"),
+    }
+}
+
+/// A result's name in addresses and forms: `RECIPE.INDEX`.
+pub fn parse_parent(text: &str) -> Option<Parent> {
+    let (recipe, index) = text.split_once('.')?;
+    Some(Parent { recipe: recipe.parse().ok()?, index: index.parse().ok()? })
+}

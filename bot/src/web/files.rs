@@ -1,0 +1,58 @@
+//! Bytes: results, previews, and the pages' own assets.
+
+use axum::{
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use riff_hub::{admission::Refusal, canonical::Digest};
+
+use crate::{problem::Problem, state::AppState};
+
+/// What is named by its content never changes.
+const FOREVER: &str = "public, max-age=31536000, immutable";
+
+/// `GET /blobs/{digest}`.
+pub async fn blob(State(state): State<AppState>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let digest: Digest = name.parse().map_err(|_| Refusal::Missing(format!("file “{name}”")))?;
+    let bytes = state.hub.blobs.get(digest).await?;
+    let headers = [(header::CONTENT_TYPE, kind(&bytes)), (header::CACHE_CONTROL, FOREVER)];
+    Ok((headers, bytes).into_response())
+}
+
+/// The blobs are the hub's own encodings, so their first bytes tell the three kinds apart.
+fn kind(bytes: &[u8]) -> &'static str {
+    match bytes {
+        [0x89, b'P', b'N', b'G', ..] => "image/png",
+        [0xff, 0xd8, ..] => "image/jpeg",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+/// `GET /jobs/{job}/preview`.
+pub async fn preview(State(state): State<AppState>, Path(job): Path<String>) -> Response {
+    let live = match state.hub.store.job(&job).await {
+        Ok(Some(job)) => state.hub.live_of(&job),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    match live.preview {
+        Some((bytes, _)) => {
+            ([(header::CONTENT_TYPE, kind(&bytes)), (header::CACHE_CONTROL, "no-store")], bytes)
+                .into_response()
+        }
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// `GET /assets/{name}`.
+pub async fn asset(Path(name): Path<String>) -> Response {
+    let (kind, text): (&str, &'static [u8]) = match name.as_str() {
+        "riff.css" => ("text/css; charset=utf-8", include_bytes!("../../assets/riff.css")),
+        "riff.js" => ("text/javascript; charset=utf-8", include_bytes!("../../assets/riff.js")),
+        "icon.svg" => ("image/svg+xml", include_bytes!("../../assets/icon.svg")),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], Bytes::from_static(text))
+        .into_response()
+}
