@@ -1,5 +1,7 @@
 //! The engines, one module each, and the registry that names them.
 
+pub mod abstract_;
+
 use std::{path::PathBuf, sync::Arc};
 
 use riff_hub::{canonical::Digest, model::ModelSpec};
@@ -21,7 +23,7 @@ impl Engines {
     /// warning that names the file.
     pub fn open(sources: &Sources) -> Self {
         let _ = sources;
-        Self(Vec::new())
+        Self(vec![abstract_::engine()])
     }
 
     /// Chosen engines.
