@@ -57,11 +57,15 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Copied";
   } catch {
     const box = document.getElementById("prompt");
+// What is filled in is there to be continued.
+box?.setSelectionRange(box.value.length, box.value.length);
     if (box) { box.value = button.dataset.copy; box.focus(); }
   }
 });
 
 const box = document.getElementById("prompt");
+// What is filled in is there to be continued.
+box?.setSelectionRange(box.value.length, box.value.length);
 box?.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();

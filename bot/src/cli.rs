@@ -1,6 +1,6 @@
 //! The command line for operators.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
 use riff_hub::{hub::Hub, seam::System};
@@ -51,11 +51,18 @@ struct Subject {
     worker: Option<String>,
 }
 
-/// Runs what the process's arguments ask for.
-///
-/// # Errors
-/// With a sentence for the operator.
-pub async fn run() -> anyhow::Result<()> {
+/// Runs what the process's arguments ask for; a sentence for the operator where that does not work.
+pub async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("riff: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     if let Some(Command::Settings) = arguments.command {
         print!("{}", crate::settings::DEFAULTS);

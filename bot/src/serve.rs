@@ -3,7 +3,7 @@
 //! Tasks: the HTTP server, the poster, the sweeper, and (where set) one worker. This function starts them all, and
 //! returns when all have ended.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{io::IsTerminal, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use axum::{
@@ -130,8 +130,7 @@ fn spawn_loops(tasks: &mut JoinSet<()>, hub: &Arc<Hub>, stop: &CancellationToken
     });
 }
 
-/// Starts the worker of this process on a thread pool of its own, so that engines never hold up the server. It speaks
-/// the same protocol over the same port as every other worker.
+/// Starts the worker of this process. It speaks the same protocol over the same port as every other worker.
 async fn start_worker(
     settings: &Settings,
     hub: &Hub,
@@ -187,7 +186,10 @@ fn cookie_key(data: &Path) -> anyhow::Result<Key> {
 fn log(settings: &Settings) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&settings.log.filter)
         .with_context(|| format!("log.filter {:?} is no filter", settings.log.filter))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match settings.log.format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

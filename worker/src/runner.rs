@@ -103,18 +103,33 @@ async fn work(client: &Client, engines: &Engines, lease: Lease, welcome: &Welcom
     let (updates, progress) = watch::channel(Shown::default());
     let beat = beat(client, &lease, welcome, progress, &cancel);
     let listen = listen(client, &lease, &cancel);
+    tokio::pin!(beat);
     let started = Instant::now();
     let made = tokio::select! {
         made = make(engines, &lease, updates, &cancel) => made,
-        error = beat => return Err(error),
+        error = &mut beat => return Err(error),
         error = listen => return Err(error),
     };
+    let tell = tell(client, &lease, made, started.elapsed());
+    tokio::pin!(tell);
+    tokio::select! {
+        told = &mut tell => told,
+        // The lease ends with the hub's answer to what is told; only that answer says how.
+        _ = beat => tell.await,
+    }
+}
+
+/// Tells the hub how a run ended.
+async fn tell(
+    client: &Client,
+    lease: &Lease,
+    made: Result<Made, EngineError>,
+    took: Duration,
+) -> Result<(), CallError> {
     match made {
-        Ok(made) => deliver(client, &lease, made, started.elapsed()).await,
+        Ok(made) => deliver(client, lease, made, took).await,
         Err(EngineError::Cancelled) => Ok(()),
-        Err(error) => {
-            give_up(client, &lease, &error.to_string(), !matches!(error, EngineError::Input(_))).await
-        }
+        Err(error) => give_up(client, lease, &error.to_string(), !matches!(error, EngineError::Input(_))).await,
     }
 }
 

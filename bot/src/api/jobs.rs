@@ -1,9 +1,11 @@
 //! Jobs over the API.
 
+use std::{convert::Infallible, time::Duration};
+
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
-    http::{HeaderName, StatusCode, header},
+    extract::{FromRequestParts, Path, State, rejection::JsonRejection},
+    http::{HeaderName, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
 use riff_hub::hub::JobView;
@@ -20,10 +22,28 @@ pub(super) struct NewJob {
     prompt: String,
 }
 
+/// Longest time that an answer is held for `Prefer: wait`.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// `Prefer: wait=SECONDS` (RFC 7240 §4.3): how long to hold the answer for the job to end.
+pub(super) struct Wait(Duration);
+
+impl<S: Sync> FromRequestParts<S> for Wait {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let preferences = parts.headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+        let seconds = preferences
+            .flat_map(|value| value.split([',', ';']))
+            .find_map(|preference| preference.trim().strip_prefix("wait=")?.parse().ok());
+        Ok(Self(seconds.map_or(Duration::ZERO, Duration::from_secs).min(MAX_WAIT)))
+    }
+}
+
 /// `POST /api/v1/jobs`: 201 with the job; a line with permutations gives the others in `also`.
 pub(super) async fn create(
     State(state): State<AppState>,
     Caller(member): Caller,
+    Wait(wait): Wait,
     body: Result<Json<NewJob>, JsonRejection>,
 ) -> Result<impl IntoResponse, Problem> {
     let Json(new) = body.map_err(|error| {
@@ -37,6 +57,7 @@ pub(super) async fn create(
     let [first, others @ ..] = jobs.as_slice() else {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-prompt", "The prompt made no job."));
     };
+    state.hub.ended_within(&first.id, wait).await?;
     let mut body = answer(&state, &state.hub.view(&first.id).await?);
     body["also"] = others.iter().map(|job| Value::from(job.id.as_str())).collect();
     let location: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/v1/jobs/{}", first.id))];
@@ -47,7 +68,9 @@ pub(super) async fn create(
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
+    Wait(wait): Wait,
 ) -> Result<Json<Value>, Problem> {
+    state.hub.ended_within(&id, wait).await?;
     Ok(Json(answer(&state, &state.hub.view(&id).await?)))
 }
 

@@ -5,7 +5,7 @@ mod jobs;
 use axum::{
     Json, Router,
     extract::{FromRequestParts, Path, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, Uri, header, request::Parts},
     routing::{get, post},
 };
 use riff_hub::{
@@ -24,6 +24,12 @@ pub fn routes() -> Router<AppState> {
         .route("/jobs/{id}", get(jobs::show))
         .route("/jobs/{id}/cancel", post(jobs::cancel))
         .route("/recipes/{id}", get(recipe))
+        .fallback(nothing_there)
+}
+
+async fn nothing_there(uri: Uri) -> Problem {
+    let detail = format!("There is no “{}” here: docs/api.md lists what there is.", uri.path());
+    Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
 }
 
 /// `GET /healthz`: whether the database answers.

@@ -40,4 +40,5 @@ pub fn routes() -> Router<AppState> {
         .route("/assets/{name}", get(files::asset))
         .route("/favicon.ico", get(async || Redirect::permanent("/assets/icon.svg")))
         .merge(actions)
+        .fallback(pages::nothing_there)
 }

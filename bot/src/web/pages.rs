@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::{
     extract::{Path, Query, State},
-    http::StatusCode,
+    http::{StatusCode, Uri},
     response::{Html, IntoResponse, Redirect, Response},
 };
 use riff_hub::{
@@ -247,6 +247,11 @@ pub async fn model(State(state): State<AppState>, Path(name): Path<String>) -> R
         controls: compose::controls(&spec, None),
         spec,
     })
+}
+
+/// Any other address.
+pub async fn nothing_there(uri: Uri) -> Page {
+    Page(Refusal::Missing(format!("page “{}”", uri.path())))
 }
 
 /// A refusal on its way to a person.

@@ -174,7 +174,9 @@ impl Hub {
     /// Takes back lost leases and gives up what waited too long. Called about once a second.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let changed = self.store.sweep(self.seam.now(), self.retry()).await?;
-        crate::step::done("swept");
+        if !changed.is_empty() {
+            crate::step::done("taken-back");
+        }
         for job in changed {
             tracing::warn!(job = job.id, state = job.state.as_str(), reason = job.reason, "taken back");
             self.live.remove(&job.id);

@@ -1,6 +1,10 @@
 //! A job as people see it: everything that a card, a page or an API answer shows, gathered once.
 
-use super::{Hub, Live};
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Hub, Live, work::changed};
 use crate::{
     admission::Refusal,
     job::{Job, Output, State},
@@ -67,8 +71,28 @@ impl Hub {
         })
     }
 
+    /// Waits up to `hold` for a job to end.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`] if there is no such job.
+    pub async fn ended_within(&self, id: &str, hold: Duration) -> Result<(), Refusal> {
+        let mut events = self.subscribe();
+        let deadline = Instant::now() + hold;
+        loop {
+            let job = self.store.job(id).await?;
+            let job = job.ok_or_else(|| Refusal::Missing(format!("job “{id}”")))?;
+            if job.state.is_final() || Instant::now() >= deadline {
+                return Ok(());
+            }
+            let _ = timeout_at(deadline, changed(&mut events, id)).await;
+        }
+    }
+
     /// What is known of a job's progress.
     pub fn live_of(&self, job: &Job) -> Live {
+        if job.state == State::Succeeded {
+            return Live { progress: 1.0, ..Live::default() };
+        }
         self.live.get(&job.id).map(|live| live.clone()).unwrap_or_default()
     }
 

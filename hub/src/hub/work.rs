@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, timeout_at},
+};
 
-use super::{Change, Hub};
+use super::{Change, Event, Hub};
 use crate::{
     blobs::BlobError,
     embed,
@@ -82,7 +85,8 @@ impl Hub {
         let now = self.seam.now();
         self.store.hello(worker, &hello.models, now).await?;
         self.presence.insert(worker.to_owned(), now);
-        tracing::info!(worker, models = hello.models.len(), "worker is here");
+        let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
+        tracing::info!(worker, models = names.join(" "), "worker is here");
         Ok(wire::Welcome {
             heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
             lease_ms: self.settings.lease.as_millis() as u64,
@@ -174,13 +178,7 @@ impl Hub {
             if signal != wire::Signal::Continue || Instant::now() >= deadline {
                 return Ok(signal);
             }
-            let changed = async {
-                while let Ok(event) = events.recv().await {
-                    if &*event.job == job && event.change != Change::Progress {
-                        return;
-                    }
-                }
-            };
+            let changed = changed(&mut events, job);
             let _ = timeout_at(deadline, changed).await;
         }
     }
@@ -302,6 +300,15 @@ impl Hub {
         let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
         let here = self.presence.iter().filter(|entry| *entry.value() >= since);
         here.map(|entry| entry.key().clone()).collect()
+    }
+}
+
+/// Resolves when a job's state may have changed.
+pub(super) async fn changed(events: &mut broadcast::Receiver<Event>, job: &str) {
+    while let Ok(event) = events.recv().await {
+        if &*event.job == job && event.change != Change::Progress {
+            return;
+        }
     }
 }
 

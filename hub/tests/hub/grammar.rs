@@ -4,44 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use riff_hub::{
-    canonical::Digest,
-    model::{Cost, Media, ModelSpec},
     prompt::{self, BadPrompt, Prompt},
     recipe::Recipe,
     schema,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
-fn painter() -> ModelSpec {
-    let schema = json!({
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295_u32},
-            "count": {"type": "integer", "minimum": 1, "maximum": 4, "default": 4, "x-flags": ["n"]},
-            "width": {"type": "integer", "minimum": 64, "maximum": 2048, "multipleOf": 8, "default": 512},
-            "height": {"type": "integer", "minimum": 64, "maximum": 2048, "multipleOf": 8, "default": 512},
-            "negative_prompt": {"type": "string", "maxLength": 100, "default": "", "x-flags": ["no"]},
-            "steps": {"type": "integer", "minimum": 1, "maximum": 12, "default": 6},
-            "guidance_scale": {"type": "number", "minimum": 0, "maximum": 20, "default": 7.0, "x-flags": ["cfg", "stylize"]},
-            "sampler": {"enum": ["euler", "ddim"], "default": "euler"},
-            "tile": {"type": "boolean", "default": false},
-            "stop": {"type": "array", "items": {"type": "string"}, "default": []},
-            "view_scale": {"type": "number", "default": 1, "x-hidden": true}
-        }
-    });
-    let Value::Object(schema) = schema else { unreachable!() };
-    ModelSpec {
-        name: "painter".into(),
-        title: "Painter".into(),
-        card: String::new(),
-        license: "CC0-1.0".into(),
-        media: Media::Image,
-        schema,
-        fingerprint: Digest::of_bytes(b"painter"),
-        cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-    }
-}
+use crate::support::painter;
 
 fn resolve(line: &str) -> Result<(Prompt, BTreeMap<String, Value>), BadPrompt> {
     let [draft] = prompt::parse_line(line)?.try_into().expect("one draft");

@@ -1,0 +1,255 @@
+//! The `riff` process under test, on a free loopback port and a data folder of its own.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::{Checker, Member, PATIENCE, Program, Worker};
+
+/// A running `riff`, or one that was stopped and can be started again on the same data.
+pub struct Riff {
+    data: TempDir,
+    binary: PathBuf,
+    settings: BTreeMap<String, String>,
+    /// A shell command that changes the limits of the process before it starts.
+    limits: Option<String>,
+    running: Option<Running>,
+    log: Log,
+}
+
+/// Everything that the process wrote to standard error since its last start.
+type Log = watch::Receiver<Arc<str>>;
+
+struct Running {
+    child: Child,
+    url: String,
+    /// Kept open: a process whose standard output is closed would die of it.
+    _stdout: Lines<BufReader<ChildStdout>>,
+}
+
+/// What a process that could not start said.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stderr: String,
+}
+
+impl Riff {
+    /// A hub that is not started yet, with the defaults for stories: no worker in the process, no waiting for the disk.
+    pub fn new(binary: &str) -> anyhow::Result<Self> {
+        let data = TempDir::new()?;
+        let folder = data.path().display().to_string();
+        let defaults = [
+            ("RIFF_DATA", folder.as_str()),
+            ("RIFF_LISTEN", "127.0.0.1:0"),
+            ("RIFF_WORKER__IN_PROCESS", "false"),
+            ("RIFF_STORE__FULL_SYNC", "false"),
+            ("RIFF_RATE__PROMPTS_PER_MINUTE_MEMBER", "100000"),
+            ("RIFF_RATE__BURST_MEMBER", "10000"),
+            ("RIFF_RATE__PROMPTS_PER_MINUTE_CHANNEL", "100000"),
+            ("RIFF_RATE__BURST_CHANNEL", "10000"),
+        ];
+        let settings = defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        Ok(Self {
+            data,
+            binary: binary.into(),
+            settings,
+            limits: None,
+            running: None,
+            log: watch::channel("".into()).1,
+        })
+    }
+
+    /// Sets an environment variable of the process from its next start on.
+    pub fn set(&mut self, key: &str, value: impl ToString) -> &mut Self {
+        self.settings.insert(key.to_owned(), value.to_string());
+        self
+    }
+
+    pub fn unset(&mut self, key: &str) -> &mut Self {
+        self.settings.remove(key);
+        self
+    }
+
+    /// Runs a shell command in the process before `riff` takes it over: `ulimit`s.
+    pub fn limit(&mut self, shell: Option<&str>) -> &mut Self {
+        self.limits = shell.map(str::to_owned);
+        self
+    }
+
+    /// With the real engines in the process.
+    pub fn with_engines(&mut self) -> &mut Self {
+        self.set("RIFF_WORKER__IN_PROCESS", "true").set("RIFF_WORKER__WEIGHTS", weights().display())
+    }
+
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// With what it printed if it ended instead.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        match self.launch(&[]).await? {
+            Ok(()) => Ok(()),
+            Err(ended) => bail!("riff ended with {}: {}", ended.status, ended.stderr),
+        }
+    }
+
+    /// Starts it and expects that it refuses to serve; gives what it said.
+    pub async fn start_in_vain(&mut self, arguments: &[&str]) -> anyhow::Result<Ended> {
+        match self.launch(arguments).await? {
+            Ok(()) => bail!("riff started"),
+            Err(ended) => Ok(ended),
+        }
+    }
+
+    /// Starts it on another data folder and expects that it refuses to serve.
+    pub async fn start_in_vain_on(&mut self, data: &Path) -> anyhow::Result<Ended> {
+        self.set("RIFF_DATA", data.display()).start_in_vain(&[]).await
+    }
+
+    async fn launch(&mut self, arguments: &[&str]) -> anyhow::Result<Result<(), Ended>> {
+        let mut command = self.command(arguments);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.binary.display()))?;
+        let stderr = child.stderr.take().context("standard error is piped")?;
+        let (told, log) = watch::channel("".into());
+        let reading = tokio::spawn(read_log(stderr, told));
+        self.log = log;
+        let stdout = child.stdout.take().context("standard output is piped")?;
+        let mut lines = BufReader::new(stdout).lines();
+        while let Some(line) = timeout(PATIENCE, lines.next_line()).await?? {
+            if let Some(url) = line.strip_prefix("Riff is at ") {
+                let url = url.trim().to_owned();
+                self.running = Some(Running { child, url, _stdout: lines });
+                return Ok(Ok(()));
+            }
+        }
+        let status = timeout(PATIENCE, child.wait()).await??;
+        reading.await?;
+        Ok(Err(Ended { status, stderr: self.log.borrow().to_string() }))
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = match &self.limits {
+            Some(limits) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(&self.binary);
+                shell
+            }
+            None => Command::new(&self.binary),
+        };
+        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("RIFF_")) {
+            command.env_remove(key);
+        }
+        command.args(arguments).envs(&self.settings);
+        command
+    }
+
+    /// Runs a subcommand to its end; gives its standard output.
+    pub async fn cli(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = timeout(PATIENCE, self.command(arguments).output()).await??;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Kills it as `kill -9` does.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        let mut running = self.running.take().context("riff is not running")?;
+        running.child.kill().await?;
+        Ok(())
+    }
+
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut running = self.running.take().context("riff is not running")?;
+        let pid = running.child.id().context("riff has ended already")?;
+        Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        Ok(timeout(PATIENCE, running.child.wait()).await??)
+    }
+
+    /// Waits until it dies by itself.
+    pub async fn died(&mut self) -> anyhow::Result<ExitStatus> {
+        let mut running = self.running.take().context("riff is not running")?;
+        Ok(timeout(PATIENCE, running.child.wait()).await??)
+    }
+
+    pub fn url(&self) -> &str {
+        self.running.as_ref().map_or("http://127.0.0.1:1", |running| &running.url)
+    }
+
+    /// All that the process logged since its last start.
+    pub fn log(&self) -> String {
+        self.log.borrow().to_string()
+    }
+
+    /// Waits until the process has logged something.
+    pub async fn logged(&self, words: &str) -> anyhow::Result<()> {
+        let mut log = self.log.clone();
+        let found = timeout(PATIENCE, log.wait_for(|log| log.contains(words))).await;
+        found.with_context(|| format!("{words:?} was not logged: {}", self.log()))??;
+        Ok(())
+    }
+
+    /// Waits until the worker in the process is there.
+    pub async fn engines_ready(&self) -> anyhow::Result<()> {
+        self.logged("worker is here").await
+    }
+
+    /// A visitor of the web channel who goes by that name.
+    pub fn member(&self, name: &str) -> anyhow::Result<Member> {
+        Member::new(self.url(), name)
+    }
+
+    /// A script with a token of that member.
+    pub async fn program(&self, member: &str) -> anyhow::Result<Program> {
+        let token = self.cli(&["token", "create", "--member", member]).await?;
+        Ok(Program::new(self.url(), &token))
+    }
+
+    /// A worker whose every move the story decides, serving `painter`.
+    pub async fn worker(&self, name: &str) -> anyhow::Result<Worker> {
+        let token = self.cli(&["token", "create", "--worker", name]).await?;
+        Worker::hello(self.url(), name, &token, vec![crate::worker::painter()]).await
+    }
+
+    /// Whoever looks into the database behind the hub's back.
+    pub async fn checker(&self) -> anyhow::Result<Checker> {
+        Checker::open(self.data.path()).await
+    }
+}
+
+async fn read_log(stderr: ChildStderr, told: watch::Sender<Arc<str>>) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        told.send_modify(|log| *log = format!("{log}{line}\n").into());
+    }
+}
+
+/// The folder with weights: `RIFF_WEIGHTS`, or `weights/` of the repository.
+pub fn weights() -> PathBuf {
+    match std::env::var_os("RIFF_WEIGHTS") {
+        Some(folder) => folder.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../weights"),
+    }
+}

@@ -1,0 +1,116 @@
+//! A worker whose every move a story decides. It speaks the real protocol through the real client.
+
+use std::{io::Cursor, time::Duration};
+
+use anyhow::Context;
+use bytes::Bytes;
+use riff_hub::{
+    canonical::Digest,
+    model::{Cost, Media, ModelSpec},
+    wire::{Complete, Fail, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
+};
+use riff_worker::client::{CallError, Client};
+use serde_json::{Value, json};
+
+use crate::PATIENCE;
+
+/// A worker by hand.
+pub struct Worker {
+    pub client: Client,
+    pub name: String,
+    pub welcome: Welcome,
+}
+
+/// A model of pictures that costs one second a run and takes a seed, a size and a count.
+pub fn painter() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "seed": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+            "count": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1, "x-flags": ["n"]},
+            "width": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
+            "height": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
+        }
+    });
+    ModelSpec {
+        name: "painter".to_owned(),
+        title: "Painter".to_owned(),
+        card: "Paints what the story wants.".to_owned(),
+        license: "CC0-1.0".to_owned(),
+        media: Media::Image,
+        schema: match schema {
+            Value::Object(schema) => schema,
+            _ => Default::default(),
+        },
+        fingerprint: Digest::of_bytes(b"painter"),
+        cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+    }
+}
+
+/// A PNG of one colour.
+pub fn picture(width: u32, height: u32) -> Bytes {
+    let mut bytes = Cursor::new(Vec::new());
+    let image = image::RgbImage::from_pixel(width, height, image::Rgb([200, 40, 90]));
+    match image.write_to(&mut bytes, image::ImageFormat::Png) {
+        Ok(()) => bytes.into_inner().into(),
+        Err(error) => panic!("a picture cannot be encoded: {error}"),
+    }
+}
+
+impl Worker {
+    pub async fn hello(url: &str, name: &str, token: &str, models: Vec<ModelSpec>) -> anyhow::Result<Self> {
+        let client = Client::new(url, token)?;
+        let hello = Hello { protocol: PROTOCOL, name: name.to_owned(), models };
+        let welcome = client.hello(&hello).await?;
+        Ok(Self { client, name: name.to_owned(), welcome })
+    }
+
+    /// Takes a job, waiting for one.
+    pub async fn lease(&self) -> anyhow::Result<Lease> {
+        self.lease_within(PATIENCE).await?.context("no job came")
+    }
+
+    /// Takes a job if there is one at once.
+    pub async fn lease_now(&self) -> anyhow::Result<Option<Lease>> {
+        self.lease_within(Duration::ZERO).await
+    }
+
+    async fn lease_within(&self, wait: Duration) -> anyhow::Result<Option<Lease>> {
+        let request = LeaseRequest {
+            worker: self.name.clone(),
+            loaded: Vec::new(),
+            wait_ms: wait.as_millis() as u64,
+        };
+        Ok(self.client.lease(&request).await?)
+    }
+
+    pub async fn report(&self, lease: &Lease, progress: f32) -> Result<Signal, CallError> {
+        let report = Report { attempt: lease.attempt, progress, ..Report::default() };
+        self.client.report(&lease.job, &report).await
+    }
+
+    pub async fn upload(&self, lease: &Lease, media_type: &str, bytes: Bytes) -> Result<(), CallError> {
+        self.client.put_output(lease, 0, media_type, bytes).await.map(drop)
+    }
+
+    pub async fn complete(&self, lease: &Lease, gpu_seconds: f64) -> Result<(), CallError> {
+        let outputs = lease.recipe.count();
+        let complete = Complete { attempt: lease.attempt, outputs, gpu_seconds, load_seconds: 0.0 };
+        self.client.complete(&lease.job, &complete).await
+    }
+
+    /// Uploads every picture and completes.
+    pub async fn finish(&self, lease: &Lease) -> Result<(), CallError> {
+        let (width, height) = lease.recipe.size().unwrap_or((64, 64));
+        for index in 0..lease.recipe.count() {
+            self.client.put_output(lease, index, "image/png", picture(width, height)).await?;
+        }
+        self.complete(lease, 0.0).await
+    }
+
+    pub async fn fail(&self, lease: &Lease, reason: &str, retry: bool) -> Result<(), CallError> {
+        let fail = Fail { attempt: lease.attempt, reason: reason.to_owned(), retry };
+        self.client.fail(&lease.job, &fail).await
+    }
+}

@@ -1,0 +1,89 @@
+//! Operators: settings, tokens, starting and stopping.
+
+use std::process::ExitStatus;
+
+use crate::{hub, riff};
+
+async fn refusal(settings: &str) -> String {
+    let mut riff = riff();
+    let file = riff.data().join("riff.toml");
+    std::fs::write(&file, settings).unwrap();
+    let ended = riff.start_in_vain(&["--config", file.to_str().unwrap()]).await.unwrap();
+    assert!(!ended.status.success());
+    ended.stderr.replace(riff.data().to_str().unwrap(), "DATA")
+}
+
+#[tokio::test]
+async fn settings_that_do_not_work_are_refused_with_file_and_key() {
+    insta::assert_snapshot!(refusal("listne = \"127.0.0.1:80\"").await, @"");
+    insta::assert_snapshot!(refusal("[queue]\nlease_seconds = -1.0").await, @"");
+    insta::assert_snapshot!(refusal("[rate]\nburst_member = 0").await, @"");
+    insta::assert_snapshot!(refusal("[quota]\ngpu_seconds_per_day = \"lots\"").await, @"");
+    insta::assert_snapshot!(refusal("not toml").await, @"");
+    let mut riff = riff();
+    riff.set("RIFF_QUEUE__MAX_ATTEMPTS", "many");
+    insta::assert_snapshot!(riff.start_in_vain(&[]).await.unwrap().stderr, @"");
+    let gone = riff.start_in_vain(&["--config", "/nowhere/riff.toml"]).await.unwrap();
+    insta::assert_snapshot!(gone.stderr, @"");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_named() {
+    let first = hub().await;
+    let mut second = riff();
+    let address = first.url().trim_start_matches("http://").to_owned();
+    second.set("RIFF_LISTEN", &address);
+    let ended = second.start_in_vain(&[]).await.unwrap();
+    let told = ended.stderr.replace(&address, "ADDRESS");
+    insta::assert_snapshot!(told, @"");
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_used_is_named() {
+    let mut riff = riff();
+    let file = riff.data().join("file");
+    std::fs::write(&file, "").unwrap();
+    riff.set("RIFF_LISTEN", "127.0.0.1:0");
+    let ended = riff.start_in_vain_on(&file.join("data")).await.unwrap();
+    let told = ended.stderr.replace(riff.data().to_str().unwrap(), "DATA");
+    insta::assert_snapshot!(told, @"");
+}
+
+#[tokio::test]
+async fn the_printed_settings_are_a_settings_file() {
+    let mut riff = riff();
+    let printed = riff.cli(&["settings"]).await.unwrap();
+    let file = riff.data().join("riff.toml");
+    std::fs::write(&file, &printed).unwrap();
+    riff.set("RIFF_CONFIG", file.display()).start().await.unwrap();
+}
+
+#[tokio::test]
+async fn tokens_are_shown_once_and_can_be_revoked() {
+    let riff = hub().await;
+    let token = riff.cli(&["token", "create", "--worker", "rack-1"]).await.unwrap();
+    let database = std::fs::read(riff.data().join("riff.sqlite")).unwrap();
+    let log = std::fs::read(riff.data().join("riff.sqlite-wal")).unwrap_or_default();
+    let stored = |bytes: &[u8]| bytes.windows(token.len()).any(|window| window == token.as_bytes());
+    assert!(!stored(&database) && !stored(&log), "only a hash is stored");
+    let models = vec![riff_tests::worker::painter()];
+    riff_tests::Worker::hello(riff.url(), "rack-1", &token, models.clone()).await.unwrap();
+    riff.cli(&["token", "revoke", "--worker", "rack-1"]).await.unwrap();
+    let refused = riff_tests::Worker::hello(riff.url(), "rack-1", &token, models).await;
+    assert!(refused.err().unwrap().to_string().contains("revoked"));
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_finishes_what_it_has() {
+    let mut riff = riff();
+    riff.with_engines().start().await.unwrap();
+    riff.engines_ready().await.unwrap();
+    let program = riff.program("robot").await.unwrap();
+    let alice = riff.member("alice").unwrap();
+    let mut channel = alice.open_channel().await.unwrap();
+    program.job("a lighthouse").await.unwrap();
+    channel.card(|card| card.status.as_deref() == Some("Starting")).await.unwrap();
+    let status: ExitStatus = riff.stop().await.unwrap();
+    assert!(status.success());
+    riff.checker().await.unwrap().check().await.unwrap();
+}

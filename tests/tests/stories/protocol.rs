@@ -1,0 +1,68 @@
+//! The workers' protocol, from the worker's side.
+
+use std::time::Duration;
+
+use riff_hub::wire::Signal;
+use riff_worker::client::CallError;
+use tokio::time::Instant;
+
+use crate::hub;
+
+#[tokio::test]
+async fn a_held_request_is_answered_when_a_prompt_comes() {
+    let riff = hub().await;
+    let worker = riff.worker("w").await.unwrap();
+    let program = riff.program("robot").await.unwrap();
+    let (lease, job) = tokio::join!(worker.lease(), program.job("a lighthouse"));
+    assert_eq!(lease.unwrap().job, job.unwrap());
+}
+
+#[tokio::test]
+async fn cancel_is_signalled_down_at_once() {
+    let riff = hub().await;
+    let worker = riff.worker("w").await.unwrap();
+    let program = riff.program("robot").await.unwrap();
+    let job = program.job("a lighthouse").await.unwrap();
+    let lease = worker.lease().await.unwrap();
+    let asked = Instant::now();
+    let hold = Duration::from_secs(50);
+    let (signal, cancelled) = tokio::join!(worker.client.signal(&job, lease.attempt, hold), program.cancel(&job));
+    cancelled.unwrap();
+    assert_eq!(signal.unwrap(), Signal::Cancel);
+    assert!(asked.elapsed() < hold, "it did not wait for the hold to end");
+    let late = worker.finish(&lease).await;
+    assert!(matches!(late, Err(CallError::LeaseLost(_))));
+}
+
+#[tokio::test]
+async fn one_worker_cannot_touch_anothers_job() {
+    let riff = hub().await;
+    let (first, second) = (riff.worker("first").await.unwrap(), riff.worker("second").await.unwrap());
+    riff.program("robot").await.unwrap().job("a lighthouse").await.unwrap();
+    let lease = first.lease().await.unwrap();
+    assert!(matches!(second.finish(&lease).await, Err(CallError::LeaseLost(_))));
+    assert!(matches!(second.fail(&lease, "mine", true).await, Err(CallError::LeaseLost(_))));
+    first.finish(&lease).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_in_another_language_serves() {
+    let riff = hub().await;
+    let token = riff.cli(&["token", "create", "--worker", "python"]).await.unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/worker.py");
+    let mut python = tokio::process::Command::new("python3")
+        .arg(script)
+        .env("RIFF_HUB", riff.url())
+        .env("RIFF_TOKEN", token)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let alice = riff.member("alice").unwrap();
+    riff.logged("gradient").await.unwrap();
+    let mut channel = alice.open_channel().await.unwrap();
+    alice.imagine("a sunset --model gradient --seed 5").await.unwrap();
+    let post = channel.posted().await.unwrap();
+    let picture = alice.fetch(&post.pictures[0]).await.unwrap();
+    assert_eq!(image::load_from_memory(&picture).unwrap().width(), 256);
+    python.kill().await.unwrap();
+}
