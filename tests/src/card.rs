@@ -75,7 +75,10 @@ impl Card {
             reason: first(".reason").map(words),
             text: text.map(|element| element.text().collect()),
             recipe: attribute("a:has(time)", "href").context("a card links to its recipe")?,
-            pictures: card.select(&select(".grid a")).filter_map(|a| a.attr("href").map(str::to_owned)).collect(),
+            pictures: card
+                .select(&select(".grid a"))
+                .filter_map(|a| a.attr("href").map(str::to_owned))
+                .collect(),
             buttons: buttons(card),
             command: attribute("[data-copy]", "data-copy").context("a card can be copied")?,
         })
@@ -90,7 +93,8 @@ impl Card {
 }
 
 fn buttons(card: ElementRef<'_>) -> Vec<Button> {
-    let forms = card.select(&select(".buttons form")).flat_map(|form| {
+    let (forms, links) = (select(".buttons form"), select(".buttons a.button"));
+    let forms = card.select(&forms).flat_map(|form| {
         let to = form.attr("action").unwrap_or_default().to_owned();
         let hidden: Vec<(String, String)> = form
             .select(&select("input[type=hidden]"))
@@ -105,7 +109,7 @@ fn buttons(card: ElementRef<'_>) -> Vec<Button> {
             })
             .collect::<Vec<_>>()
     });
-    let links = card.select(&select(".buttons a.button")).map(|link| Button {
+    let links = card.select(&links).map(|link| Button {
         label: words(link),
         action: Action::Open(link.attr("href").unwrap_or_default().to_owned()),
     });

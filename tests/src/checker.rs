@@ -90,7 +90,10 @@ impl Checker {
         for name in names {
             let path = self.data.join("blobs").join(&name[..2]).join(&name[2..4]).join(&name);
             let bytes = std::fs::read(&path).with_context(|| format!("blob {name}"))?;
-            ensure!(riff_hub::canonical::Digest::of_bytes(&bytes).to_string() == name, "blob {name} is damaged");
+            ensure!(
+                riff_hub::canonical::Digest::of_bytes(&bytes).to_string() == name,
+                "blob {name} is damaged"
+            );
         }
         Ok(())
     }

@@ -4,11 +4,7 @@ use anyhow::{Context, bail};
 use reqwest::{Client, Response, StatusCode, header::ACCEPT};
 use serde_json::Value;
 
-use crate::{
-    Card, PATIENCE,
-    card::Action,
-    feed::Feed,
-};
+use crate::{Card, PATIENCE, card::Action, feed::Feed};
 
 /// A visitor with a name.
 pub struct Member {

@@ -53,10 +53,14 @@ impl Program {
     pub async fn ended(&self, job: &str) -> anyhow::Result<Value> {
         let url = format!("{}/api/v1/jobs/{job}", self.url);
         let wait = format!("wait={}", PATIENCE.as_secs());
-        let request = self.http.get(url).bearer_auth(&self.token).header("prefer", wait).timeout(PATIENCE * 2);
+        let request =
+            self.http.get(url).bearer_auth(&self.token).header("prefer", wait).timeout(PATIENCE * 2);
         let body: Value = request.send().await?.error_for_status()?.json().await?;
         let state = body["state"].as_str().context("a job has a state")?;
-        anyhow::ensure!(!matches!(state, "queued" | "leased" | "running"), "still {state} after {PATIENCE:?}: {body}");
+        anyhow::ensure!(
+            !matches!(state, "queued" | "leased" | "running"),
+            "still {state} after {PATIENCE:?}: {body}"
+        );
         Ok(body)
     }
 
@@ -65,8 +69,11 @@ impl Program {
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> anyhow::Result<Answer> {
-        let mut request =
-            self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token).timeout(PATIENCE);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .timeout(PATIENCE);
         if let Some(body) = body {
             request = request.json(&body);
         }

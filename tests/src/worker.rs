@@ -77,11 +77,8 @@ impl Worker {
     }
 
     async fn lease_within(&self, wait: Duration) -> anyhow::Result<Option<Lease>> {
-        let request = LeaseRequest {
-            worker: self.name.clone(),
-            loaded: Vec::new(),
-            wait_ms: wait.as_millis() as u64,
-        };
+        let request =
+            LeaseRequest { worker: self.name.clone(), loaded: Vec::new(), wait_ms: wait.as_millis() as u64 };
         Ok(self.client.lease(&request).await?)
     }
 

@@ -129,7 +129,9 @@ async fn tell(
     match made {
         Ok(made) => deliver(client, lease, made, took).await,
         Err(EngineError::Cancelled) => Ok(()),
-        Err(error) => give_up(client, lease, &error.to_string(), !matches!(error, EngineError::Input(_))).await,
+        Err(error) => {
+            give_up(client, lease, &error.to_string(), !matches!(error, EngineError::Input(_))).await
+        }
     }
 }
 

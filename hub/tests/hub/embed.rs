@@ -29,7 +29,8 @@ fn a_picture_made_here_carries_its_exact_recipe() {
 #[test]
 fn other_tools_read_the_settings_where_they_expect_them() {
     let bytes =
-        embed::write_png(&DynamicImage::new_rgb8(8, 8), &recipe("a lighthouse --no fog"), 2, &painter()).unwrap();
+        embed::write_png(&DynamicImage::new_rgb8(8, 8), &recipe("a lighthouse --no fog"), 2, &painter())
+            .unwrap();
     let reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
     let chunk = &reader.info().uncompressed_latin1_text[0];
     assert_eq!(chunk.keyword, "parameters");

@@ -122,7 +122,10 @@ async fn live_through(happenings: &[Happening]) -> Result<(), TestCaseError> {
             charged += job.cost_ms.filter(|_| job.state == State::Succeeded).unwrap_or(0);
         }
         let left = community.left(member).await;
-        prop_assert!(left >= ALLOWANCE - charged as f64 / 1_000.0 - 1e-9, "{left} left of {ALLOWANCE}, {charged} ms charged");
+        prop_assert!(
+            left >= ALLOWANCE - charged as f64 / 1_000.0 - 1e-9,
+            "{left} left of {ALLOWANCE}, {charged} ms charged"
+        );
     }
     Ok(())
 }

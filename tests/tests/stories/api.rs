@@ -58,7 +58,11 @@ async fn the_place_in_line_is_told() {
 #[tokio::test]
 async fn problems_are_documents_with_a_sentence() {
     let mut riff = crate::riff();
-    riff.set("RIFF_RATE__BURST_MEMBER", 2).set("RIFF_RATE__PROMPTS_PER_MINUTE_MEMBER", 1).start().await.unwrap();
+    riff.set("RIFF_RATE__BURST_MEMBER", 2)
+        .set("RIFF_RATE__PROMPTS_PER_MINUTE_MEMBER", 1)
+        .start()
+        .await
+        .unwrap();
     let _worker = riff.worker("w").await.unwrap();
     let program = riff.program("robot").await.unwrap();
     let answer = program.create("x --stesp 4").await.unwrap();
@@ -74,7 +78,8 @@ async fn problems_are_documents_with_a_sentence() {
     let stranger = riff_tests::Program::new(riff.url(), "wrong");
     let refused = stranger.create("x").await.unwrap();
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
-    let garbled = program.call(Method::POST, "/api/v1/jobs", Some(serde_json::json!({"promt": 1}))).await.unwrap();
+    let garbled =
+        program.call(Method::POST, "/api/v1/jobs", Some(serde_json::json!({"promt": 1}))).await.unwrap();
     assert_eq!(garbled.status.as_u16(), 422);
     assert!(garbled.text("detail").contains("promt"), "{garbled:?}");
     let path = program.call(Method::GET, "/api/v1/nothing", None).await.unwrap();

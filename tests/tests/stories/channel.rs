@@ -137,11 +137,17 @@ async fn an_answer_streams_and_a_reply_continues_it() {
     let text = answer.text.clone().unwrap();
     assert!(!text.trim().is_empty());
     let mut streamed = channel.progress().into_iter().filter_map(|update| update["text"].as_str());
-    assert!(streamed.any(|partial| !partial.is_empty() && text.starts_with(partial)), "text came before its end");
+    assert!(
+        streamed.any(|partial| !partial.is_empty() && text.starts_with(partial)),
+        "text came before its end"
+    );
 
     alice.reply(&answer, "And which of them is the first?").await.unwrap();
     let second = channel.posted().await.unwrap();
-    assert_eq!((second.origin.as_deref(), second.prompt.as_str()), (Some("reply"), "And which of them is the first?"));
+    assert_eq!(
+        (second.origin.as_deref(), second.prompt.as_str()),
+        (Some("reply"), "And which of them is the first?")
+    );
     let page = alice.page(&second.recipe).await.unwrap();
     assert!(page.contains("Name three colours."), "the conversation is in the recipe");
     riff.stop().await.unwrap();
@@ -184,7 +190,10 @@ async fn people_cancel_and_delete_their_own_and_nobody_elses() {
     bob.click(&own, "Delete").await.unwrap();
     channel.gone(&post.job).await.unwrap();
     assert_eq!(bob.cards().await.unwrap(), []);
-    assert!(bob.page(&post.recipe).await.unwrap().contains("a pond"), "its recipe stays for those who riffed on it");
+    assert!(
+        bob.page(&post.recipe).await.unwrap().contains("a pond"),
+        "its recipe stays for those who riffed on it"
+    );
 }
 
 #[tokio::test]

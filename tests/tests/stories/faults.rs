@@ -52,7 +52,9 @@ async fn garbage_and_bombs_are_refused_by_name() {
         ("empty", "image/png", Bytes::new()),
     ] {
         match worker.upload(&lease, media_type, bytes).await {
-            Err(CallError::Refused { status, detail }) => told.push_str(&format!("{name}: {status}: {detail}\n")),
+            Err(CallError::Refused { status, detail }) => {
+                told.push_str(&format!("{name}: {status}: {detail}\n"))
+            }
             other => panic!("{name}: {other:?}"),
         }
     }

@@ -26,7 +26,8 @@ async fn cancel_is_signalled_down_at_once() {
     let lease = worker.lease().await.unwrap();
     let asked = Instant::now();
     let hold = Duration::from_secs(50);
-    let (signal, cancelled) = tokio::join!(worker.client.signal(&job, lease.attempt, hold), program.cancel(&job));
+    let (signal, cancelled) =
+        tokio::join!(worker.client.signal(&job, lease.attempt, hold), program.cancel(&job));
     cancelled.unwrap();
     assert_eq!(signal.unwrap(), Signal::Cancel);
     assert!(asked.elapsed() < hold, "it did not wait for the hold to end");
