@@ -122,17 +122,20 @@ impl Words {
 
 /// The mean of a latent and those blended in, by weight.
 fn mixed(own: Latent, sources: &[Source], image_weight: f64, words: &Words) -> Latent {
-    let total = 1.0 + sources.iter().map(|source| source.weight.max(0.0) * image_weight).sum::<f64>();
-    if total == 1.0 {
-        return own;
-    }
+    let mut total = 1.0;
+    let mut lengths = own.length();
     let mut sum = own;
     for source in sources {
+        let weight = source.weight.max(0.0) * image_weight;
         let theirs = words.latent(&source.prompt, &(source.seed, source.variations.clone()));
-        sum = sum.plus(&theirs, source.weight.max(0.0) * image_weight);
+        total += weight;
+        lengths += weight * theirs.length();
+        sum = sum.plus(&theirs, weight);
     }
-    // A mean of latents is shorter than they are; its length is put back so that blends are not duller than their parents.
-    sum.times(1.0 / libm::sqrt(total * (1.0 + (total - 1.0) * 0.5)))
+    // A mean is shorter than what it is of; it is stretched to their mean length, lest blends be duller than parents.
+    let wanted = lengths / total;
+    let length = sum.length();
+    if length > 0.0 { sum.times(wanted / length) } else { sum }
 }
 
 fn list<T: serde::de::DeserializeOwned>(
