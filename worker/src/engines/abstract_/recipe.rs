@@ -10,6 +10,9 @@ use crate::engine::EngineError;
 /// Guidance at which words count as the table says.
 const ORDINARY_GUIDANCE: f64 = 7.0;
 
+/// Pictures of one recipe; the schema offers fewer.
+const MAX_PICTURES: u32 = 16;
+
 /// A recipe, ready to draw.
 pub struct Plan {
     /// One a picture.
@@ -47,6 +50,13 @@ impl Plan {
         if !(1..=8_192).contains(&width) || !(1..=8_192).contains(&height) {
             return Err(bad("width and height", "from 1 to 8192 pixels"));
         }
+        let scale = number(input::VIEW_SCALE, 1.0);
+        if scale <= 0.0 {
+            return Err(bad(input::VIEW_SCALE, "a number above 0"));
+        }
+        if !(1..=MAX_PICTURES).contains(&recipe.count()) {
+            return Err(bad(input::COUNT, "from 1 to 16 pictures"));
+        }
         let words = Words::of(recipe)?;
         let steps: Vec<Step> = list(recipe, input::VARIATIONS, "a list of [seed, strength]")?;
         let sources: Vec<Source> =
@@ -57,14 +67,8 @@ impl Plan {
             mixed(own, &sources, weight, &words)
         };
         Ok(Self {
-            latents: (0..recipe.count().clamp(1, 16)).map(latent).collect(),
-            view: View {
-                x: number(input::VIEW_X, 0.5),
-                y: number(input::VIEW_Y, 0.5),
-                scale: number(input::VIEW_SCALE, 1.0),
-                width,
-                height,
-            },
+            latents: (0..recipe.count()).map(latent).collect(),
+            view: View { x: number(input::VIEW_X, 0.5), y: number(input::VIEW_Y, 0.5), scale, width, height },
             octaves: recipe.integer("steps").unwrap_or(6) as u32,
             rolled: recipe.switch("tile"),
         })
