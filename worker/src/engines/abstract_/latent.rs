@@ -33,9 +33,11 @@ pub const FREE: usize = 16;
 pub struct Latent(pub [f64; DIMENSIONS]);
 
 /// How far one table word's hue pulls, against a seed's scatter of about 1.
-const HUE_PULL: f64 = 2.6;
+const HUE_PULL: f64 = 3.6;
 /// How far a word that is not in the table pulls in all.
 const HASH_PULL: f64 = 0.55;
+/// How much of a seed's scatter stays on axes with a meaning, so that words are heard over it.
+const SEED_SHARE: f64 = 0.7;
 
 /// Normal deviates from a key: sums of twelve uniform ones less 6 (Irwin–Hall), so that no function of the platform
 /// takes part.
@@ -53,7 +55,9 @@ fn scatter(key: &[u8]) -> [f64; DIMENSIONS] {
 impl Latent {
     /// Where a seed puts a picture before any words.
     pub fn of_seed(seed: u32) -> Self {
-        Self(scatter(&seed.to_le_bytes()))
+        let mut scattered = scatter(&seed.to_le_bytes());
+        scattered[axis::LIGHT..FREE].iter_mut().for_each(|value| *value *= SEED_SHARE);
+        Self(scattered)
     }
 
     /// Where words push, all of them together.
@@ -81,13 +85,17 @@ impl Latent {
         self
     }
 
+    /// The Euclidean length.
+    pub fn length(&self) -> f64 {
+        libm::sqrt(dot(&self.0, &self.0))
+    }
+
     /// Spherical interpolation towards `other` (Shoemake, SIGGRAPH 1985): `amount` 0 is `self`, 1 is `other`.
     pub fn towards(&self, other: &Self, amount: f64) -> Self {
         if amount == 0.0 {
             return self.clone();
         }
-        let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
-        let norms = libm::sqrt(dot(&self.0, &self.0)) * libm::sqrt(dot(&other.0, &other.0));
+        let norms = self.length() * other.length();
         let angle = libm::acos((dot(&self.0, &other.0) / norms.max(1e-12)).clamp(-1.0, 1.0));
         if angle < 1e-6 {
             return self.clone().times(1.0 - amount).plus(other, amount);
@@ -95,6 +103,10 @@ impl Latent {
         let part = |share: f64| libm::sin(share * angle) / libm::sin(angle);
         self.clone().times(part(1.0 - amount)).plus(other, part(amount))
     }
+}
+
+fn dot(a: &[f64; DIMENSIONS], b: &[f64; DIMENSIONS]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
 fn add(sum: &mut [f64; DIMENSIONS], more: &[f64; DIMENSIONS], factor: f64) {
@@ -118,14 +130,18 @@ fn push_of(word: &str) -> [f64; DIMENSIONS] {
 }
 
 fn apply(push: &mut [f64; DIMENSIONS], effect: Effect) {
-    let mut hue = |(x, y): (usize, usize), turns: f32| {
+    let mut hue = |(x, y): (usize, usize), turns: f32, pull: f64| {
         let angle = f64::from(turns) * std::f64::consts::TAU;
-        push[x] += HUE_PULL * libm::cos(angle);
-        push[y] += HUE_PULL * libm::sin(angle);
+        push[x] += pull * libm::cos(angle);
+        push[y] += pull * libm::sin(angle);
     };
     let (at, amount) = match effect {
-        Effect::Hue(turns) => return hue(axis::HUE, turns),
-        Effect::Accent(turns) => return hue(axis::ACCENT, turns),
+        Effect::Hue(turns) => {
+            hue(axis::HUE, turns, HUE_PULL);
+            // A neighbour on the circle: a second hue left to chance is seldom in harmony.
+            return hue(axis::ACCENT, turns + 0.06, 0.4 * HUE_PULL);
+        }
+        Effect::Accent(turns) => return hue(axis::ACCENT, turns, HUE_PULL),
         Effect::Light(amount) => (axis::LIGHT, amount),
         Effect::Contrast(amount) => (axis::CONTRAST, amount),
         Effect::Chroma(amount) => (axis::CHROMA, amount),

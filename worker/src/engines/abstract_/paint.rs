@@ -88,7 +88,7 @@ impl Painter {
             octaves: (0..octaves.min(12)).map(|k| octave(k, warp, phases[k as usize % LANES])).collect(),
             stripes: positive(z[axis::STRIPES]) * 0.42,
             facets: (positive(z[axis::FACETS] - 0.6) * 0.6).min(0.95),
-            grain: positive(z[axis::GRAIN] - 0.4) * 0.05,
+            grain: positive(z[axis::GRAIN] - 0.4).min(1.6) * 0.04,
             depth: (0.12 + 0.03 * z[axis::CONTRAST]).clamp(0.02, 0.25) as f32,
             palettes: [palette(z, axis::HUE, 0.0), palette(z, axis::ACCENT, 0.06)],
             gamma: gamma(),
@@ -99,10 +99,12 @@ impl Painter {
     pub fn row(&self, view: &View, y: u32, pixels: &mut [u8]) {
         let shorter = f64::from(view.width.min(view.height));
         let place = |at: u32, size: u32, centre: f64| {
-            let from_middle = (2.0 * f64::from(at) + 1.0 - f64::from(size)) / (2.0 * f64::from(size));
+            // A pixel shows its corner, not its middle: those of a picture are then among those of one twice as fine.
+            let from_middle = (2.0 * f64::from(at) - f64::from(size)) / (2.0 * f64::from(size));
             let unrolled = centre - 0.5 + from_middle * view.scale;
             match self.rolled {
-                true => unrolled,
+                // Taken to one turn here, where there are digits to spare, so that a seam is exact.
+                true => unrolled - unrolled.floor(),
                 false => unrolled * (f64::from(size) / shorter),
             }
         };
@@ -239,8 +241,8 @@ fn fold(symmetry: Symmetry, x: f32, y: f32) -> (f32, f32) {
             reflect(x.max(y), x.min(y), 0.382_683_43, 0.923_879_5)
         }
         Symmetry::Kaleidoscope => {
-            let (x, y) = reflect(x, y.abs(), 0.5, 0.866_025_4);
-            (x, y.abs())
+            let (x, y) = reflect(x, y.abs(), 0.866_025_4, 0.5);
+            reflect(x, y.abs(), 0.5, 0.866_025_4)
         }
     }
 }
@@ -255,7 +257,7 @@ fn octave(k: u32, warp: f32, phase: f32) -> Octave {
     let (mut frequency, mut amount) = (1.7_f32, warp);
     for _ in 0..k {
         frequency *= 1.55;
-        amount *= 0.62;
+        amount *= 0.56;
     }
     Octave { frequency, amount, phase: 3.0 * phase }
 }
@@ -266,7 +268,7 @@ fn palette(z: &[f64; DIMENSIONS], (x, y): (usize, usize), lighter: f64) -> Vec<[
     let chroma = (0.13 + 0.035 * z[axis::CHROMA]).clamp(0.0, 0.28);
     let middle = (0.58 + 0.1 * z[axis::LIGHT] + lighter).clamp(0.2, 0.86);
     let reach = (0.3 + 0.06 * z[axis::CONTRAST]).clamp(0.08, 0.48);
-    let spread = 0.5 + 0.45 * z[axis::SPREAD].clamp(-1.0, 5.0);
+    let spread = 0.4 + 0.45 * z[axis::SPREAD].clamp(-1.0, 5.0);
     (0..STOPS)
         .map(|stop| {
             let t = stop as f64 / (STOPS - 1) as f64;

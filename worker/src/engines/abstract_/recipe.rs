@@ -10,6 +10,9 @@ use crate::engine::EngineError;
 /// Guidance at which words count as the table says.
 const ORDINARY_GUIDANCE: f64 = 7.0;
 
+/// Pictures of one recipe; the schema offers fewer.
+const MAX_PICTURES: u32 = 16;
+
 /// A recipe, ready to draw.
 pub struct Plan {
     /// One a picture.
@@ -47,6 +50,13 @@ impl Plan {
         if !(1..=8_192).contains(&width) || !(1..=8_192).contains(&height) {
             return Err(bad("width and height", "from 1 to 8192 pixels"));
         }
+        let scale = number(input::VIEW_SCALE, 1.0);
+        if scale <= 0.0 {
+            return Err(bad(input::VIEW_SCALE, "a number above 0"));
+        }
+        if !(1..=MAX_PICTURES).contains(&recipe.count()) {
+            return Err(bad(input::COUNT, "from 1 to 16 pictures"));
+        }
         let words = Words::of(recipe)?;
         let steps: Vec<Step> = list(recipe, input::VARIATIONS, "a list of [seed, strength]")?;
         let sources: Vec<Source> =
@@ -57,14 +67,8 @@ impl Plan {
             mixed(own, &sources, weight, &words)
         };
         Ok(Self {
-            latents: (0..recipe.count().clamp(1, 16)).map(latent).collect(),
-            view: View {
-                x: number(input::VIEW_X, 0.5),
-                y: number(input::VIEW_Y, 0.5),
-                scale: number(input::VIEW_SCALE, 1.0),
-                width,
-                height,
-            },
+            latents: (0..recipe.count()).map(latent).collect(),
+            view: View { x: number(input::VIEW_X, 0.5), y: number(input::VIEW_Y, 0.5), scale, width, height },
             octaves: recipe.integer("steps").unwrap_or(6) as u32,
             rolled: recipe.switch("tile"),
         })
@@ -122,17 +126,20 @@ impl Words {
 
 /// The mean of a latent and those blended in, by weight.
 fn mixed(own: Latent, sources: &[Source], image_weight: f64, words: &Words) -> Latent {
-    let total = 1.0 + sources.iter().map(|source| source.weight.max(0.0) * image_weight).sum::<f64>();
-    if total == 1.0 {
-        return own;
-    }
+    let mut total = 1.0;
+    let mut lengths = own.length();
     let mut sum = own;
     for source in sources {
+        let weight = source.weight.max(0.0) * image_weight;
         let theirs = words.latent(&source.prompt, &(source.seed, source.variations.clone()));
-        sum = sum.plus(&theirs, source.weight.max(0.0) * image_weight);
+        total += weight;
+        lengths += weight * theirs.length();
+        sum = sum.plus(&theirs, weight);
     }
-    // A mean of latents is shorter than they are; its length is put back so that blends are not duller than their parents.
-    sum.times(1.0 / libm::sqrt(total * (1.0 + (total - 1.0) * 0.5)))
+    // A mean is shorter than what it is of; it is stretched to their mean length, lest blends be duller than parents.
+    let wanted = lengths / total;
+    let length = sum.length();
+    if length > 0.0 { sum.times(wanted / length) } else { sum }
 }
 
 fn list<T: serde::de::DeserializeOwned>(

@@ -4,7 +4,7 @@
 /// yellow, 0.4 green, 0.55 cyan, 0.73 blue, 0.85 violet); the others are steps, about −2 to 2.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Effect {
-    /// Main hue.
+    /// Main hue; the second follows, unless it is given too.
     Hue(f32),
     /// Second hue.
     Accent(f32),
@@ -43,7 +43,7 @@ use Effect::{
 pub const WORDS: &[(&str, &[Effect])] = &[
     ("amber", &[Hue(0.19), Chroma(0.6)]),
     ("aurora", &[Hue(0.45), Accent(0.85), Light(-0.8), Chroma(1.0), Stripes(0.5)]),
-    ("autumn", &[Hue(0.14), Accent(0.25), Chroma(0.5)]),
+    ("autumn", &[Hue(0.12), Accent(0.18), Chroma(0.7)]),
     ("beach", &[Hue(0.24), Accent(0.6), Light(0.8)]),
     ("black", &[Light(-2.0), Chroma(-1.5)]),
     ("blood", &[Hue(0.07), Light(-0.8), Chroma(1.0)]),
@@ -97,7 +97,7 @@ pub const WORDS: &[(&str, &[Effect])] = &[
     ("ivory", &[Hue(0.26), Light(1.5), Chroma(-1.2)]),
     ("jungle", &[Hue(0.4), Accent(0.15), Chroma(0.8), Frequency(0.9), Warp(0.8)]),
     ("kaleidoscope", &[Kaleidoscope(3.0), Chroma(0.6)]),
-    ("lava", &[Hue(0.1), Accent(0.2), Light(-0.6), Contrast(1.4), Warp(1.0)]),
+    ("lava", &[Hue(0.09), Accent(0.15), Light(-0.6), Chroma(1.3), Contrast(1.4), Warp(1.0)]),
     ("lavender", &[Hue(0.83), Light(0.9), Chroma(-0.2)]),
     ("light", &[Light(1.2)]),
     ("lines", &[Stripes(1.8)]),
@@ -112,7 +112,7 @@ pub const WORDS: &[(&str, &[Effect])] = &[
     ("mist", &[Contrast(-1.4), Chroma(-1.0), Frequency(-0.8), Light(0.6)]),
     ("monochrome", &[Chroma(-2.5)]),
     ("moon", &[Hue(0.7), Light(-0.8), Chroma(-0.8), Contrast(0.8)]),
-    ("moss", &[Hue(0.34), Light(-0.4), Grain(1.0)]),
+    ("moss", &[Hue(0.34), Light(-0.4), Chroma(0.5), Grain(1.0)]),
     ("mountain", &[Facets(1.0), Hue(0.68), Chroma(-0.4)]),
     ("neon", &[Hue(0.92), Accent(0.55), Chroma(1.8), Light(-0.6), Contrast(1.2)]),
     ("night", &[Hue(0.74), Light(-1.5)]),
@@ -133,7 +133,7 @@ pub const WORDS: &[(&str, &[Effect])] = &[
     ("rose", &[Hue(0.01), Mandala(0.8)]),
     ("royal", &[Hue(0.8), Accent(0.23), Chroma(0.6), Mirror(0.8)]),
     ("ruby", &[Hue(0.05), Chroma(1.0), Facets(0.8)]),
-    ("rust", &[Hue(0.12), Light(-0.3), Grain(1.2)]),
+    ("rust", &[Hue(0.12), Light(-0.3), Chroma(0.5), Grain(1.2)]),
     ("sand", &[Hue(0.22), Light(0.8), Chroma(-0.5), Grain(0.9)]),
     ("sapphire", &[Hue(0.74), Chroma(0.9), Facets(0.8)]),
     ("sea", &[Hue(0.62), Accent(0.48), Stripes(0.4), Frequency(-0.3)]),
@@ -148,7 +148,7 @@ pub const WORDS: &[(&str, &[Effect])] = &[
     ("space", &[Light(-1.5), Contrast(1.0), Hue(0.78)]),
     ("spring", &[Hue(0.36), Accent(0.0), Light(0.9)]),
     ("star", &[Mandala(1.2), Contrast(0.8)]),
-    ("stone", &[Chroma(-1.4), Grain(1.1), Facets(0.5)]),
+    ("stone", &[Chroma(-1.0), Grain(1.1), Facets(0.5)]),
     ("storm", &[Hue(0.7), Light(-0.9), Warp(1.4), Contrast(0.8)]),
     ("stripes", &[Stripes(2.2), Warp(-0.4)]),
     ("summer", &[Hue(0.28), Accent(0.6), Light(0.7), Chroma(0.5)]),
