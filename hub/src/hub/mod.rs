@@ -91,7 +91,7 @@ pub struct Live {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The data folder.
-    #[error("the data folder {folder} cannot be used: {source}")]
+    #[error("the data folder {folder} cannot be used")]
     Folder {
         /// Its path.
         folder: String,

@@ -295,7 +295,7 @@ fn quota_sentence(error: StoreError, now: Millis) -> Refusal {
         StoreError::QuotaExceeded { needed_ms, left_ms } => Refusal::Quota {
             needed_s: needed_ms as f64 / 1_000.0,
             left_s: left_ms.max(0) as f64 / 1_000.0,
-            hours: (DAY_MS - now.rem_euclid(DAY_MS)).div_euclid(60 * 60 * 1_000) + 1,
+            hours: (DAY_MS - now.rem_euclid(DAY_MS) + 60 * 60 * 1_000 - 1).div_euclid(60 * 60 * 1_000),
             smaller: if left_ms > 0 { "; a smaller size or a smaller --n costs less" } else { "" },
         },
         other => other.into(),

@@ -37,7 +37,7 @@ fn other_tools_read_the_settings_where_they_expect_them() {
     insta::assert_snapshot!(chunk.text, @r"
     a lighthouse
     Negative prompt: fog
-    Steps: 6, Sampler: euler, CFG scale: 7, Seed: 7, Size: 512x512, Model hash: ffffffffffff, Model: painter
+    Steps: 6, Sampler: euler, CFG scale: 7, Seed: 7, Size: 512x512, Model hash: db6cf2111805, Model: painter
     ");
 }
 

@@ -34,6 +34,7 @@ fn flags_fill_the_schema() {
     assert_eq!(prompt.as_str(), "a lighthouse at dusk");
     insta::assert_json_snapshot!(params, @r#"
     {
+      "blend": [],
       "count": 4,
       "guidance_scale": 7.5,
       "height": 416,
@@ -43,7 +44,10 @@ fn flags_fill_the_schema() {
       "steps": 6,
       "stop": [],
       "tile": true,
+      "variations": [],
       "view_scale": 1,
+      "view_x": 0.5,
+      "view_y": 0.5,
       "width": 624
     }
     "#);

@@ -31,7 +31,6 @@ async fn every_refusal_is_a_sentence_that_says_what_to_do() {
         "a bird --n 9",
         "a bird --ar 0:5",
         "a bird --seed 1 --seed 2",
-        "a bird::x sky",
         "a bird::50 sky",
         "a {red, blue bird",
         "{a,b,c,d,e} {a,b,c,d,e} bird",

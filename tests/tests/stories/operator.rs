@@ -15,8 +15,16 @@ async fn refusal(settings: &str) -> String {
 
 #[tokio::test]
 async fn settings_that_do_not_work_are_refused_with_file_and_key() {
-    insta::assert_snapshot!(refusal("listne = \"127.0.0.1:80\"").await, @"");
-    insta::assert_snapshot!(refusal("[queue]\nlease_seconds = -1.0").await, @"");
+    insta::assert_snapshot!(refusal("listne = \"127.0.0.1:80\"").await, @r#"
+    riff: the settings are refused:
+      TOML file (DATA/riff.toml): listne: unknown field: found `listne`, expected `one of `listen`, `public_url`, `data`, `default_models`, `log`, `store`, `rate`, `quota`, `queue`, `moderation`, `worker`, `channels``
+    riff settings prints every setting with its default
+    "#);
+    insta::assert_snapshot!(refusal("[queue]\nlease_seconds = -1.0").await, @r#"
+    riff: the settings are refused:
+      TOML file (DATA/riff.toml): queue.lease_seconds: -1 is not a number of seconds from 0.001 to 31536000
+    riff settings prints every setting with its default
+    "#);
     insta::assert_snapshot!(refusal("[rate]\nburst_member = 0").await, @"");
     insta::assert_snapshot!(refusal("[quota]\ngpu_seconds_per_day = \"lots\"").await, @"");
     insta::assert_snapshot!(refusal("not toml").await, @"");
@@ -35,7 +43,7 @@ async fn a_taken_port_is_named() {
     second.set("RIFF_LISTEN", &address);
     let ended = second.start_in_vain(&[]).await.unwrap();
     let told = ended.stderr.replace(&address, "ADDRESS");
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"riff: cannot listen on ADDRESS; stop the program that does, or choose another address with RIFF_LISTEN: Address already in use (os error 98)");
 }
 
 #[tokio::test]
@@ -46,7 +54,7 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
     riff.set("RIFF_LISTEN", "127.0.0.1:0");
     let ended = riff.start_in_vain_on(&file.join("data")).await.unwrap();
     let told = ended.stderr.replace(riff.data().to_str().unwrap(), "DATA");
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @"riff: the data folder DATA/file/data cannot be used: Not a directory (os error 20)");
 }
 
 #[tokio::test]
@@ -81,8 +89,8 @@ async fn asked_to_stop_it_finishes_what_it_has() {
     let program = riff.program("robot").await.unwrap();
     let alice = riff.member("alice").unwrap();
     let mut channel = alice.open_channel().await.unwrap();
-    program.job("a lighthouse").await.unwrap();
-    channel.card(|card| card.status.as_deref() == Some("Starting")).await.unwrap();
+    program.job("a lighthouse --n 4 --width 1024 --height 1024").await.unwrap();
+    channel.card(|card| card.status.as_deref().is_some_and(|status| status != "In line")).await.unwrap();
     let status: ExitStatus = riff.stop().await.unwrap();
     assert!(status.success());
     riff.checker().await.unwrap().check().await.unwrap();

@@ -1,6 +1,8 @@
 //! The engines, one module each, and the registry that names them.
 
 pub mod abstract_;
+#[cfg(feature = "candle")]
+pub mod gguf;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -22,8 +24,11 @@ impl Engines {
     /// The engines of this build that have something to run. Weights that cannot be used are left out, with a
     /// warning that names the file.
     pub fn open(sources: &Sources) -> Self {
-        let _ = sources;
-        Self(vec![abstract_::engine()])
+        Self(vec![
+            abstract_::engine(),
+            #[cfg(feature = "candle")]
+            gguf::engine(&sources.weights),
+        ])
     }
 
     /// Chosen engines.

