@@ -25,14 +25,35 @@ async fn settings_that_do_not_work_are_refused_with_file_and_key() {
       TOML file (DATA/riff.toml): queue.lease_seconds: -1 is not a number of seconds from 0.001 to 31536000
     riff settings prints every setting with its default
     "#);
-    insta::assert_snapshot!(refusal("[rate]\nburst_member = 0").await, @"");
-    insta::assert_snapshot!(refusal("[quota]\ngpu_seconds_per_day = \"lots\"").await, @"");
-    insta::assert_snapshot!(refusal("not toml").await, @"");
+    insta::assert_snapshot!(refusal("[queue]\nmax_attempts = 0").await, @r#"
+    riff: the settings are refused:
+      TOML file (DATA/riff.toml): queue.max_attempts: invalid value signed int `0`, expected a nonzero u32
+    riff settings prints every setting with its default
+    "#);
+    insta::assert_snapshot!(refusal("[quota]\ngpu_seconds_per_day = \"lots\"").await, @r#"
+    riff: the settings are refused:
+      TOML file (DATA/riff.toml): quota.gpu_seconds_per_day: invalid type: found string "lots", expected f64
+    riff settings prints every setting with its default
+    "#);
+    insta::assert_snapshot!(refusal("not toml").await, @r#"
+    riff: the settings are refused:
+      TOML file (DATA/riff.toml): TOML parse error at line 1, column 5
+      |
+    1 | not toml
+      |     ^
+    expected `.`, `=`
+
+    riff settings prints every setting with its default
+    "#);
     let mut riff = riff();
     riff.set("RIFF_QUEUE__MAX_ATTEMPTS", "many");
-    insta::assert_snapshot!(riff.start_in_vain(&[]).await.unwrap().stderr, @"");
+    insta::assert_snapshot!(riff.start_in_vain(&[]).await.unwrap().stderr, @r#"
+    riff: the settings are refused:
+      `RIFF_` environment variable(s): queue.max_attempts: invalid type: found string "many", expected a nonzero u32
+    riff settings prints every setting with its default
+    "#);
     let gone = riff.start_in_vain(&["--config", "/nowhere/riff.toml"]).await.unwrap();
-    insta::assert_snapshot!(gone.stderr, @"");
+    insta::assert_snapshot!(gone.stderr, @"riff: the settings file /nowhere/riff.toml is not there: check --config or RIFF_CONFIG");
 }
 
 #[tokio::test]
@@ -90,7 +111,12 @@ async fn asked_to_stop_it_finishes_what_it_has() {
     let alice = riff.member("alice").unwrap();
     let mut channel = alice.open_channel().await.unwrap();
     program.job("a lighthouse --n 4 --width 1024 --height 1024").await.unwrap();
-    channel.card(|card| card.status.as_deref().is_some_and(|status| status != "In line")).await.unwrap();
+    channel
+        .card(|card| {
+            card.status.as_deref().is_some_and(|status| status == "Starting" || status.starts_with("Running"))
+        })
+        .await
+        .unwrap();
     let status: ExitStatus = riff.stop().await.unwrap();
     assert!(status.success());
     riff.checker().await.unwrap().check().await.unwrap();

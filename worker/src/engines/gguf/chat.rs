@@ -98,7 +98,8 @@ impl Chat {
     }
 
     fn encode(&self, tokens: &Tokens, turns: &[Turn]) -> Result<Vec<u32>, EngineError> {
-        let failed = |error: String| EngineError::Failed(format!("the conversation cannot be written: {error}"));
+        let failed =
+            |error: String| EngineError::Failed(format!("the conversation cannot be written: {error}"));
         let rendered = self.render(turns).map_err(|error| failed(error.to_string()))?;
         tokens.encode(&pieces(tokens, turns, &rendered)).map_err(failed)
     }
@@ -111,7 +112,8 @@ impl Chat {
             .collect();
         let template = self.templates.get_template(TEMPLATE)?;
         // Templates that begin with the first token name it; the tokenizer adds it where the file says so.
-        template.render(context! { messages, add_generation_prompt => true, bos_token => "", eos_token => "" })
+        template
+            .render(context! { messages, add_generation_prompt => true, bos_token => "", eos_token => "" })
     }
 }
 

@@ -106,7 +106,8 @@ fn spec(path: &Path, content: &Content, hash: blake3::Hash) -> Result<ModelSpec,
     let title = title(path);
     let name = name(&title);
     let bytes = std::fs::metadata(path)?.len() as f64;
-    let size = text(content, "general.size_label").map_or(String::new(), |label| format!(" of {label} parameters"));
+    let size =
+        text(content, "general.size_label").map_or(String::new(), |label| format!(" of {label} parameters"));
     let context = Shape::read(content)?.context;
     Ok(ModelSpec {
         card: format!(
@@ -139,7 +140,11 @@ fn is_quantisation(word: &str) -> bool {
     let word = word.strip_prefix("UD-").unwrap_or(&word);
     let numbered = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
     matches!(word, "F16" | "F32" | "BF16" | "FP16")
-        || word.strip_prefix("IQ").or(word.strip_prefix('Q')).or(word.strip_prefix("TQ")).is_some_and(numbered)
+        || word
+            .strip_prefix("IQ")
+            .or(word.strip_prefix('Q'))
+            .or(word.strip_prefix("TQ"))
+            .is_some_and(numbered)
 }
 
 /// A name that members can type.
@@ -197,7 +202,8 @@ pub fn whole(content: &Content, key: &str) -> Result<u64, Flaw> {
 
 /// A list of whole numbers.
 pub fn wholes(content: &Content, key: &str) -> Result<Vec<u64>, Flaw> {
-    let read = |item| whole_of(item).ok_or_else(|| Flaw::Broken(format!("{key} is no list of whole numbers")));
+    let read =
+        |item| whole_of(item).ok_or_else(|| Flaw::Broken(format!("{key} is no list of whole numbers")));
     items(content, key)?.iter().map(read).collect()
 }
 

@@ -191,7 +191,8 @@ fn rotations(shape: &Shape, device: &Device) -> Result<(Tensor, Tensor)> {
     let pairs = shape.head / 2;
     let speed = |pair: usize| libm::powf(shape.rope_base, -2.0 * pair as f32 / shape.head as f32);
     let speeds: Vec<f32> = (0..pairs).map(speed).collect();
-    let angles: Vec<f32> = (0..shape.context).flat_map(|at| speeds.iter().map(move |s| at as f32 * s)).collect();
+    let angles: Vec<f32> =
+        (0..shape.context).flat_map(|at| speeds.iter().map(move |s| at as f32 * s)).collect();
     let angles = Tensor::from_vec(angles, (shape.context, pairs), device)?;
     Ok((angles.cos()?, angles.sin()?))
 }
@@ -228,10 +229,12 @@ impl Weights<'_> {
         let parts = names.iter().map(read).collect::<Result<Vec<_>>>()?;
         let kind = parts[0].dtype();
         let alike = is_fast(kind) && parts.iter().all(|part| part.dtype() == kind);
-        let rows = parts.iter().map(|part| part.shape().dims2().map(|(rows, _)| rows)).sum::<Result<usize>>()?;
+        let rows =
+            parts.iter().map(|part| part.shape().dims2().map(|(rows, _)| rows)).sum::<Result<usize>>()?;
         let shape = (rows, parts[0].shape().dims2()?.1);
         let (bytes, kind) = if alike {
-            let bytes = parts.iter().map(|part| part.data().map(Cow::into_owned)).collect::<Result<Vec<_>>>()?;
+            let bytes =
+                parts.iter().map(|part| part.data().map(Cow::into_owned)).collect::<Result<Vec<_>>>()?;
             (bytes.concat(), kind)
         } else {
             let plain = parts.iter().map(|part| part.dequantize(&Device::Cpu)).collect::<Result<Vec<_>>>()?;

@@ -163,7 +163,12 @@ impl Language {
         Ok(stream.finish())
     }
 
-    fn forward(&self, ids: &[u32], memory: &mut Memory, context: &RunContext) -> Result<Vec<f32>, EngineError> {
+    fn forward(
+        &self,
+        ids: &[u32],
+        memory: &mut Memory,
+        context: &RunContext,
+    ) -> Result<Vec<f32>, EngineError> {
         let keep_on = || !context.cancel.is_cancelled();
         let logits = self.llama.forward(ids, memory, &keep_on);
         logits.map_err(|error| EngineError::Failed(error.to_string()))?.ok_or(EngineError::Cancelled)

@@ -84,11 +84,8 @@ impl Request {
             Some(Stops::Many(stops)) => stops,
         };
         let number = |name: &str, default: f64| recipe.number(name).unwrap_or(default) as f32;
-        let sampler = Sampler {
-            temperature: number(TEMPERATURE, 0.7),
-            top_p: number(TOP_P, 0.9),
-            seed: recipe.seed(),
-        };
+        let sampler =
+            Sampler { temperature: number(TEMPERATURE, 0.7), top_p: number(TOP_P, 0.9), seed: recipe.seed() };
         let max_tokens = recipe.integer(MAX_TOKENS).unwrap_or(256).clamp(1, 2_048) as usize;
         Ok(Self { turns, sampler, max_tokens, stops })
     }

@@ -117,11 +117,6 @@ impl Tokens {
         let found = self.special.iter().find(|(name, _)| !name.is_empty() && text.starts_with(name.as_str()));
         found.map(|(name, id)| (*id, name.len()))
     }
-
-    /// What a special token is called.
-    pub fn name(&self, id: u32) -> Option<&str> {
-        self.special.iter().find(|(_, known)| *known == id).map(|(name, _)| name.as_str())
-    }
 }
 
 fn tokenizer(content: &Content, names: Vec<String>) -> Result<Tokenizer, Flaw> {
