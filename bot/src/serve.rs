@@ -36,6 +36,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(1);
 /// Longest time that open requests and the job in hand get once the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long requests in hand may take once nothing new is answered.
+const CLOSE: Duration = Duration::from_secs(5);
 /// Name of the worker in this process.
 const IN_PROCESS: &str = "in-process";
 
@@ -61,28 +63,25 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         public_url: public_url(&settings, address).into(),
         draining: stop.clone(),
     };
+    let closing = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    spawn_loops(&mut tasks, &hub, &stop);
+    spawn_loops(&mut tasks, &hub, &closing);
     let worker = start_worker(&settings, &hub, address, &stop).await?;
     println!("Riff is at {}", state.public_url);
     tracing::info!(url = %state.public_url, data = %settings.data.display(), "ready");
-    let server = axum::serve(listener, app(state)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let server = axum::serve(listener, app(state)).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let mut server = std::pin::pin!(server.into_future());
     let served = tokio::select! {
-        served = server.into_future() => served.context("the server stopped"),
-        () = stop_signal(&stop) => Ok(()),
-    };
-    stop.cancel();
-    let drained = async {
-        if let Some(worker) = worker {
-            let _ = worker.await;
+        served = &mut server => served,
+        () = drain(worker, &stop) => {
+            closing.cancel();
+            tokio::time::timeout(CLOSE, &mut server).await.unwrap_or(Ok(()))
         }
-        while tasks.join_next().await.is_some() {}
     };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
-        tracing::warn!("stopped with work in hand; it goes back to the queue");
-    }
+    closing.cancel();
+    while tasks.join_next().await.is_some() {}
     hub.store.close().await;
-    served
+    served.context("the server stopped")
 }
 
 /// All routes.
@@ -197,8 +196,9 @@ fn log(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Resolves once the process was told to stop and the server had its time to drain.
-async fn stop_signal(stop: &CancellationToken) {
+/// Resolves once the process was told to stop and the worker in it has finished what it had. The server still answers
+/// meanwhile: that worker has a result to hand in.
+async fn drain(worker: Option<tokio::task::JoinHandle<()>>, stop: &CancellationToken) {
     let terminate = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => signal.recv().await,
@@ -209,10 +209,16 @@ async fn stop_signal(stop: &CancellationToken) {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate => {}
     }
-    tracing::info!("draining; signal again to stop at once");
+    tracing::info!("draining; interrupt again to stop at once");
     stop.cancel();
+    let finished = async {
+        if let Some(worker) = worker {
+            let _ = worker.await;
+        }
+    };
     tokio::select! {
-        () = tokio::time::sleep(DRAIN) => {}
+        () = finished => {}
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("stopped with work in hand; it goes back to the queue"),
         _ = tokio::signal::ctrl_c() => std::process::exit(130),
     }
 }

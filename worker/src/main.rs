@@ -9,6 +9,7 @@ use riff_worker::{
     engines::{Engines, Sources},
     runner,
 };
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Leases jobs from a Riff hub and runs them on this machine.
@@ -38,13 +39,16 @@ async fn main() -> anyhow::Result<()> {
     let client = Client::new(&arguments.hub, &arguments.token)?;
     let stop = CancellationToken::new();
     let interrupted = stop.clone();
+    let mut terminated = signal(SignalKind::terminate()).context("SIGTERM cannot be listened to")?;
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            tracing::info!("finishing the job in hand; interrupt again to stop at once");
-            interrupted.cancel();
-            let _ = tokio::signal::ctrl_c().await;
-            std::process::exit(130);
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
         }
+        tracing::info!("finishing the job in hand; interrupt again to stop at once");
+        interrupted.cancel();
+        let _ = tokio::signal::ctrl_c().await;
+        std::process::exit(130);
     });
     runner::run(&client, &arguments.name, &engines, &stop).await.context("the worker stops")
 }
