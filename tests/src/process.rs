@@ -198,6 +198,12 @@ impl Riff {
         self.running.as_ref().map_or("http://127.0.0.1:1", |running| &running.url)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        let running = self.running.as_ref().context("riff is not running")?;
+        running.child.id().context("riff has ended already")
+    }
+
     /// All that the process logged since its last start.
     pub fn log(&self) -> String {
         self.log.borrow().to_string()

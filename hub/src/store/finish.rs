@@ -110,8 +110,17 @@ impl Store {
             .bind(done.attempt)
             .fetch_one(&mut *tx)
             .await?;
-        if stored != done.outputs || stored == 0 {
-            let what = format!("full set of outputs: {stored} of {} are stored", done.outputs);
+        let asked: i64 = sqlx::query_scalar(
+            "SELECT COALESCE(body ->> '$.params.count', 1) FROM recipe WHERE id = (SELECT recipe FROM job WHERE id = ?)",
+        )
+        .bind(done.job)
+        .fetch_one(&mut *tx)
+        .await?;
+        if stored != asked || stored != done.outputs {
+            let what = format!(
+                "full set of outputs: {asked} were asked for, {stored} are stored and the worker says {}",
+                done.outputs
+            );
             return Err(StoreError::Missing(what));
         }
         // A worker is not trusted: it cannot charge for longer than it held the job.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use riff_hub::wire::Signal;
+use riff_hub::wire::{Complete, Signal};
 use riff_worker::client::CallError;
 use tokio::time::Instant;
 
@@ -33,6 +33,24 @@ async fn cancel_is_signalled_down_at_once() {
     assert!(asked.elapsed() < hold, "it did not wait for the hold to end");
     let late = worker.finish(&lease).await;
     assert!(matches!(late, Err(CallError::LeaseLost(_))));
+}
+
+#[tokio::test]
+async fn a_job_is_not_complete_with_fewer_results_than_were_asked_for() {
+    let riff = hub().await;
+    let worker = riff.worker("w").await.unwrap();
+    let program = riff.program("robot").await.unwrap();
+    let job = program.job("a lighthouse --n 3").await.unwrap();
+    let lease = worker.lease().await.unwrap();
+    worker.upload(&lease, "image/png", riff_tests::worker::picture(64, 64)).await.unwrap();
+    for claimed in [1, 3] {
+        let complete =
+            Complete { attempt: lease.attempt, outputs: claimed, gpu_seconds: 0.0, load_seconds: 0.0 };
+        let refused = worker.client.complete(&job, &complete).await.unwrap_err();
+        assert!(refused.to_string().contains("3 were asked for, 1 are stored"), "{refused}");
+    }
+    worker.finish(&lease).await.unwrap();
+    assert_eq!(program.ended(&job).await.unwrap()["outputs"].as_array().unwrap().len(), 3);
 }
 
 #[tokio::test]
