@@ -64,7 +64,7 @@ async fn garbage_and_bombs_are_refused_by_name() {
     let beyond = worker.client.put_output(&lease, 1, "image/png", picture(64, 64)).await;
     assert!(beyond.unwrap_err().to_string().contains("the recipe makes 1"));
     let incomplete = worker.complete(&lease, 1.0).await.unwrap_err();
-    assert!(incomplete.to_string().contains("0 of 1 are stored"), "{incomplete}");
+    assert!(incomplete.to_string().contains("1 were asked for, 0 are stored"), "{incomplete}");
     worker.finish(&lease).await.expect("a good result is still taken");
     assert_eq!(program.ended(&job).await.unwrap()["state"], "succeeded");
 }
