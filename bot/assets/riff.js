@@ -57,8 +57,6 @@ document.addEventListener("click", async (event) => {
     button.textContent = "Copied";
   } catch {
     const box = document.getElementById("prompt");
-// What is filled in is there to be continued.
-box?.setSelectionRange(box.value.length, box.value.length);
     if (box) { box.value = button.dataset.copy; box.focus(); }
   }
 });

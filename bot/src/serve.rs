@@ -34,7 +34,7 @@ use crate::{
 
 /// How often lost leases and stale jobs are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Longest time that open requests and the job in hand get once the process was told to stop.
+/// Longest time that the job in hand gets once the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 /// How long requests in hand may take once nothing new is answered.
 const CLOSE: Duration = Duration::from_secs(5);

@@ -20,7 +20,9 @@ pub struct Completion<'a> {
     pub worker: &'a str,
     /// The attempt that holds it.
     pub attempt: u32,
-    /// How many outputs were stored.
+    /// How many outputs the recipe makes.
+    pub asked: i64,
+    /// How many outputs the worker says it stored.
     pub outputs: i64,
     /// Measured cost.
     pub cost_ms: i64,
@@ -110,16 +112,10 @@ impl Store {
             .bind(done.attempt)
             .fetch_one(&mut *tx)
             .await?;
-        let asked: i64 = sqlx::query_scalar(
-            "SELECT COALESCE(body ->> '$.params.count', 1) FROM recipe WHERE id = (SELECT recipe FROM job WHERE id = ?)",
-        )
-        .bind(done.job)
-        .fetch_one(&mut *tx)
-        .await?;
-        if stored != asked || stored != done.outputs {
+        if stored != done.asked || stored != done.outputs {
             let what = format!(
-                "full set of outputs: {asked} were asked for, {stored} are stored and the worker says {}",
-                done.outputs
+                "full set of outputs: {} were asked for, {stored} are stored and the worker says {}",
+                done.asked, done.outputs
             );
             return Err(StoreError::Missing(what));
         }

@@ -24,6 +24,8 @@ impl Engines {
     /// The engines of this build that have something to run. Weights that cannot be used are left out, with a
     /// warning that names the file.
     pub fn open(sources: &Sources) -> Self {
+        #[cfg(not(feature = "candle"))]
+        let _ = sources;
         Self(vec![
             abstract_::engine(),
             #[cfg(feature = "candle")]
