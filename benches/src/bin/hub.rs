@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
 async fn hub() -> anyhow::Result<Riff> {
     let mut riff = Riff::new(BINARY)?;
     riff.set("RIFF_STORE__FULL_SYNC", true)
-        .set("RIFF_QUOTA__GPU_SECONDS_PER_DAY", 1e9)
+        .set("RIFF_QUOTA__GPU_SECONDS_PER_DAY", 31_536_000)
         .set("RIFF_QUEUE__MAX_QUEUED_PER_MEMBER", 1_000_000)
         .set("RIFF_RATE__PROMPTS_PER_MINUTE_MEMBER", 1_000_000)
         .set("RIFF_RATE__BURST_MEMBER", 1_000_000)
