@@ -6,14 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element, wd::Capabilities};
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element, error::CmdError, wd::Capabilities};
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
-    time::timeout,
+    time::{Instant, timeout},
 };
 
 use crate::PATIENCE;
@@ -24,6 +24,9 @@ pub struct Browser {
     _driver: Child,
     _profile: TempDir,
 }
+
+/// What ChromeDriver says of a search that the page's change cut off.
+const NAVIGATED: &str = "aborted by navigation";
 
 /// What Chromium needs to run without a window, as root, and without looking for the internet.
 const ARGUMENTS: [&str; 9] = [
@@ -73,8 +76,15 @@ impl Browser {
 
     /// Waits for an element.
     pub async fn see(&self, css: &str) -> anyhow::Result<Element> {
-        let found = self.tab.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await;
-        found.with_context(|| format!("{css} did not appear"))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.tab.wait().at_most(left).for_element(Locator::Css(css)).await {
+                // The page changed while ChromeDriver looked at the old one.
+                Err(CmdError::NotW3C(answer)) if answer == NAVIGATED && !left.is_zero() => {}
+                found => return found.with_context(|| format!("{css} did not appear")),
+            }
+        }
     }
 
     /// How many elements there are now.
