@@ -17,7 +17,9 @@ const BACKOFF_MS: i64 = 500;
 
 /// Delivers until `stop` is cancelled, and then once more.
 pub async fn run(hub: &Hub, stop: &CancellationToken) {
+    let mut posts = hub.posts_due();
     loop {
+        posts.mark_unchanged();
         if let Err(error) = deliver(hub).await {
             tracing::error!(%error, "the outbox cannot be read");
         }
@@ -25,7 +27,7 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
             return;
         }
         tokio::select! {
-            _ = timeout(LOOK_AGAIN, hub.post_ready()) => {}
+            _ = timeout(LOOK_AGAIN, posts.changed()) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -33,7 +35,12 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
     for due in hub.store.due(WEB, hub.seam.now()).await? {
-        match hub.store.publish(&due, hub.seam.now()).await {
+        let made = match due.private {
+            true => hub.store.delivered(&due, hub.seam.now()).await,
+            false => hub.store.publish(&due, hub.seam.now()).await,
+        };
+        match made {
+            Ok(()) if due.private => {}
             Ok(()) => {
                 riff_hub::step::done("published");
                 hub.tell(&due.channel, &due.job, Change::Posted);

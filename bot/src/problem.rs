@@ -53,7 +53,12 @@ impl From<Refusal> for Problem {
                 StatusCode::TOO_MANY_REQUESTS
             }
             Refusal::Quota { .. } => StatusCode::PAYMENT_REQUIRED,
-            Refusal::NotYours { .. } => StatusCode::FORBIDDEN,
+            Refusal::NotYours { .. }
+            | Refusal::Restricted { .. }
+            | Refusal::PausedChannel { .. }
+            | Refusal::ClosedChannel { .. }
+            | Refusal::PausedModel { .. }
+            | Refusal::MatureModel { .. } => StatusCode::FORBIDDEN,
             Refusal::TooLate { .. } => StatusCode::CONFLICT,
             Refusal::Missing(_) => StatusCode::NOT_FOUND,
             Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,

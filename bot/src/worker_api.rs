@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use riff_hub::{media, store::TokenKind, wire};
+use riff_hub::{admission::Refusal, canonical::Digest, media, store::TokenKind, wire};
 use serde::Deserialize;
 
 use crate::{api::bearer, problem::Problem, state::AppState};
@@ -27,6 +27,7 @@ pub fn routes() -> Router<AppState> {
         .route("/jobs/{job}/signal", get(signal))
         .route("/jobs/{job}/complete", post(complete))
         .route("/jobs/{job}/fail", post(fail))
+        .route("/blobs/{digest}", get(blob))
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .route("/jobs/{job}/outputs/{index}", put(output).layer(DefaultBodyLimit::max(media::MAX_BYTES)))
 }
@@ -136,4 +137,15 @@ async fn fail(
 ) -> Result<StatusCode, Problem> {
     state.hub.fail(&name, &job, &fail).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A picture that a recipe's inputs name.
+async fn blob(
+    State(state): State<AppState>,
+    Worker(_): Worker,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let digest: Digest = name.parse().map_err(|_| Refusal::Missing(format!("file “{name}”")))?;
+    let bytes = state.hub.blobs.get(digest).await?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
 }

@@ -8,7 +8,13 @@ use governor::{
 };
 
 use crate::{
-    blobs::BlobError, media::BadMedia, prompt::BadPrompt, riff::BadRiff, schema::BadInput, store::StoreError,
+    blobs::BlobError,
+    media::BadMedia,
+    prompt::BadPrompt,
+    riff::BadRiff,
+    schema::BadInput,
+    seam::{Millis, utc},
+    store::StoreError,
 };
 
 /// Prompts a minute, and how many of them at once.
@@ -61,6 +67,49 @@ impl Rates {
 /// Why something was not done, as a sentence for whoever asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
+    /// Banned or timed out.
+    #[error("{}", shut_out(*.until, .reason))]
+    Restricted {
+        /// Until when; for good where there is nothing.
+        until: Option<Millis>,
+        /// Why, as the moderator wrote it.
+        reason: String,
+    },
+    /// A channel that a moderator paused.
+    #[error("A moderator paused this channel: try again later{elsewhere}.")]
+    PausedChannel {
+        /// `, or in art, sketches`, or nothing.
+        elsewhere: String,
+    },
+    /// A channel that takes no prompts.
+    #[error("This channel takes no prompts: ask in {open}.")]
+    ClosedChannel {
+        /// `art, sketches`.
+        open: String,
+    },
+    /// A model that a moderator paused.
+    #[error("A moderator paused the model {model} here: try again later, or name another one with --model.")]
+    PausedModel {
+        /// Its name.
+        model: String,
+    },
+    /// A model for adults elsewhere.
+    #[error(
+        "The model {model} is there only in age-restricted channels: ask in one, or name another model with --model."
+    )]
+    MatureModel {
+        /// Its name.
+        model: String,
+    },
+    /// No present model takes a picture and answers with text.
+    #[error("No model that reads pictures is here yet: an operator has to start a worker that serves one.")]
+    NoReader,
+    /// A picture from elsewhere.
+    #[error("This picture can't be used: {0}.")]
+    Picture(#[source] BadMedia),
+    /// A moderator's act that makes no sense.
+    #[error("{0}")]
+    BadAct(&'static str),
     /// Rate limit of the member.
     #[error("That was a lot of prompts at once: try again in {wait_s} s.")]
     TooFast {
@@ -156,13 +205,18 @@ impl Refusal {
     /// A short stable name for programs.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Restricted { .. } => "restricted",
+            Self::PausedChannel { .. } | Self::ClosedChannel { .. } => "channel-closed",
+            Self::PausedModel { .. } => "model-paused",
+            Self::MatureModel { .. } => "model-mature",
+            Self::BadAct(_) => "bad-act",
             Self::TooFast { .. } | Self::ChannelTooFast { .. } => "rate-limited",
             Self::BlockedWord { .. } => "blocked-word",
             Self::Prompt(_) => "bad-prompt",
             Self::Input(_) => "bad-input",
             Self::Riff(_) => "bad-riff",
-            Self::Media(_) => "bad-media",
-            Self::NoSuchModel { .. } | Self::NoModel { .. } => "no-such-model",
+            Self::Media(_) | Self::Picture(_) => "bad-media",
+            Self::NoSuchModel { .. } | Self::NoModel { .. } | Self::NoReader => "no-such-model",
             Self::Quota { .. } => "quota-exceeded",
             Self::TooManyWaiting { .. } => "too-many-waiting",
             Self::Missing(_) => "not-found",
@@ -179,6 +233,16 @@ impl Refusal {
             Self::TooFast { wait_s } | Self::ChannelTooFast { wait_s } => Some(*wait_s),
             Self::Unavailable(_) => Some(2),
             _ => None,
+        }
+    }
+}
+
+fn shut_out(until: Option<Millis>, reason: &str) -> String {
+    let until = until.map_or_else(String::new, |at| format!(" until {}", utc(at)));
+    match reason.trim().trim_end_matches('.') {
+        "" => format!("You can't prompt here{until}: a moderator decided so. Ask one if that is a mistake."),
+        reason => {
+            format!("You can't prompt here{until}, because: {reason}. Ask a moderator if that is a mistake.")
         }
     }
 }

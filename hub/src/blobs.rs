@@ -47,6 +47,15 @@ impl Blobs {
         Ok(name)
     }
 
+    /// Whether there is a blob of that name.
+    pub async fn holds(&self, name: Digest) -> Result<bool, BlobError> {
+        match self.store.head(&key(name)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// The bytes of that name, checked against it.
     pub async fn get(&self, name: Digest) -> Result<Bytes, BlobError> {
         let found = match self.store.get(&key(name)).await {

@@ -28,6 +28,16 @@ impl Digest {
         Self::of_bytes(to_string(value).as_bytes())
     }
 
+    /// The hash itself.
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A hash that was made before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The first 12 digits: enough for people, never for look-ups that must be exact.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_owned()

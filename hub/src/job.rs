@@ -115,6 +115,10 @@ pub struct Job {
     pub cost_ms: Option<i64>,
     /// Why it failed.
     pub reason: Option<String>,
+    /// Shown to its member alone: asked for privately, or taken down by a moderator.
+    pub private: bool,
+    /// The surface's own note on how to answer; nothing here reads it.
+    pub reply: Option<String>,
 }
 
 /// One stored result of a job.

@@ -7,6 +7,7 @@
 pub mod admission;
 pub mod blobs;
 pub mod canonical;
+pub mod community;
 pub mod embed;
 pub mod hub;
 pub mod job;

@@ -56,7 +56,7 @@ pub enum BadMedia {
     Unreadable(String),
     /// A picture without a recipe in it.
     #[error(
-        "This picture carries no recipe: drop a PNG made here, or by a tool that writes its settings into PNG files."
+        "This picture carries no recipe: take a PNG made here, or by a tool that writes its settings into PNG files."
     )]
     NoRecipe,
 }

@@ -31,6 +31,8 @@ pub mod input {
     pub const VIEW_SCALE: &str = "view_scale";
     /// Earlier turns of a conversation: `[{"role", "content"}, …]`. Makes *reply*.
     pub const HISTORY: &str = "history";
+    /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*.
+    pub const IMAGE: &str = "image";
 }
 
 /// What a model makes.
@@ -79,6 +81,12 @@ pub struct ModelSpec {
     pub fingerprint: Digest,
     /// Expected cost.
     pub cost: Cost,
+    /// Whether its results are for adults; used only in channels for them. No part of the version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mature: bool,
+    /// Prompts to try it with, each with its flags; no part of the version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
 }
 
 impl ModelSpec {

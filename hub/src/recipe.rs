@@ -1,6 +1,6 @@
 //! The recipe: an immutable, content-addressed description of one generation. It alone reruns the result.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +36,8 @@ pub enum Move {
     Blend,
     /// The next turn of a conversation.
     Reply,
+    /// What a picture shows, in words.
+    Describe,
 }
 
 impl Move {
@@ -51,6 +53,7 @@ impl Move {
             Self::Pan => "pan",
             Self::Blend => "blend",
             Self::Reply => "reply",
+            Self::Describe => "describe",
         }
     }
 }
@@ -62,6 +65,28 @@ pub struct Parent {
     pub recipe: RecipeId,
     /// Which of its results, from 0.
     pub index: u32,
+}
+
+/// Text that was expected to name a result and does not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} names no result: expected RECIPE.INDEX, such as 4eb5….0")]
+pub struct BadParent(String);
+
+impl fmt::Display for Parent {
+    /// `RECIPE.INDEX`: a result's name in addresses and forms.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.recipe, self.index)
+    }
+}
+
+impl FromStr for Parent {
+    type Err = BadParent;
+    fn from_str(text: &str) -> Result<Self, BadParent> {
+        let parts = text.split_once('.').and_then(|(recipe, index)| {
+            Some(Self { recipe: recipe.parse().ok()?, index: index.parse().ok()? })
+        });
+        parts.ok_or_else(|| BadParent(text.to_owned()))
+    }
 }
 
 /// Where a recipe came from.

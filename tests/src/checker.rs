@@ -36,7 +36,7 @@ impl Checker {
     /// # Errors
     /// Naming what does not hold.
     pub async fn check(&self) -> anyhow::Result<()> {
-        const NEVER: [(&str, &str); 9] = [
+        const NEVER: [(&str, &str); 10] = [
             ("a job that has not ended", "SELECT COUNT(*) FROM job WHERE state IN ('queued', 'leased', 'running')"),
             (
                 "a job whose quota was not reserved exactly once",
@@ -65,12 +65,16 @@ impl Checker {
             ),
             (
                 "an ended job that is not posted exactly once",
-                "SELECT COUNT(*) FROM job WHERE state <> 'cancelled'
+                "SELECT COUNT(*) FROM job WHERE state <> 'cancelled' AND NOT private
                  AND (SELECT COUNT(*) FROM post WHERE job = job.id) <> 1",
             ),
             (
                 "a cancelled job that is posted",
                 "SELECT COUNT(*) FROM job JOIN post ON post.job = job.id WHERE state = 'cancelled'",
+            ),
+            (
+                "a private job that is posted",
+                "SELECT COUNT(*) FROM job JOIN post ON post.job = job.id WHERE private AND deleted_at IS NULL",
             ),
             ("a post that was never delivered", "SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL"),
         ];

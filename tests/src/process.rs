@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use riff_hub::model::ModelSpec;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
@@ -94,6 +95,11 @@ impl Riff {
         self.set("RIFF_WORKER__IN_PROCESS", "true").set("RIFF_WORKER__WEIGHTS", weights().display())
     }
 
+    /// With a bot on that Discord.
+    pub fn on_discord(&mut self, discord: &fake_discord::Discord) -> &mut Self {
+        self.set("DISCORD_TOKEN", discord.token()).set("RIFF_DISCORD__API", discord.url())
+    }
+
     pub fn data(&self) -> &Path {
         self.data.path()
     }
@@ -157,7 +163,8 @@ impl Riff {
             }
             None => Command::new(&self.binary),
         };
-        for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("RIFF_")) {
+        let ours = |key: &str| key.starts_with("RIFF_") || key == "DISCORD_TOKEN";
+        for (key, _) in std::env::vars().filter(|(key, _)| ours(key)) {
             command.env_remove(key);
         }
         command.args(arguments).envs(&self.settings);
@@ -235,8 +242,13 @@ impl Riff {
 
     /// A worker whose every move the story decides, serving `painter`.
     pub async fn worker(&self, name: &str) -> anyhow::Result<Worker> {
+        self.worker_of(name, vec![crate::worker::painter()]).await
+    }
+
+    /// The same, serving those models.
+    pub async fn worker_of(&self, name: &str, models: Vec<ModelSpec>) -> anyhow::Result<Worker> {
         let token = self.cli(&["token", "create", "--worker", name]).await?;
-        Worker::hello(self.url(), name, &token, vec![crate::worker::painter()]).await
+        Worker::hello(self.url(), name, &token, models).await
     }
 
     /// Whoever looks into the database behind the hub's back.

@@ -23,28 +23,32 @@ pub struct Worker {
 
 /// A model of pictures that costs one second a run and takes a seed, a size and a count.
 pub fn painter() -> ModelSpec {
-    let schema = json!({
-        "type": "object",
-        "additionalProperties": false,
-        "properties": {
-            "seed": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
-            "count": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1, "x-flags": ["n"]},
-            "width": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
-            "height": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
-        }
+    let properties = json!({
+        "seed": {"type": "integer", "minimum": 0, "maximum": u32::MAX},
+        "count": {"type": "integer", "minimum": 1, "maximum": 4, "default": 1, "x-flags": ["n"]},
+        "width": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
+        "height": {"type": "integer", "minimum": 8, "maximum": 1024, "multipleOf": 8, "default": 64},
     });
+    spec("painter", Media::Image, properties)
+}
+
+/// A model with these inputs that costs one second a run.
+pub fn spec(name: &str, media: Media, properties: Value) -> ModelSpec {
+    let schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
     ModelSpec {
-        name: "painter".to_owned(),
-        title: "Painter".to_owned(),
-        card: "Paints what the story wants.".to_owned(),
+        name: name.to_owned(),
+        title: name.to_owned(),
+        card: format!("The {name} does what the story wants."),
         license: "CC0-1.0".to_owned(),
-        media: Media::Image,
+        media,
         schema: match schema {
             Value::Object(schema) => schema,
             _ => Default::default(),
         },
-        fingerprint: Digest::of_bytes(b"painter"),
+        fingerprint: Digest::of_bytes(name.as_bytes()),
         cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+        mature: false,
+        examples: Vec::new(),
     }
 }
 
@@ -103,6 +107,23 @@ impl Worker {
         for index in 0..lease.recipe.count() {
             self.client.put_output(lease, index, "image/png", picture(width, height)).await?;
         }
+        self.complete(lease, 0.0).await
+    }
+
+    /// Shows all text so far.
+    pub async fn say(&self, lease: &Lease, text: &str) -> Result<Signal, CallError> {
+        let report = Report {
+            attempt: lease.attempt,
+            progress: 0.5,
+            text: Some(text.to_owned()),
+            ..Report::default()
+        };
+        self.client.report(&lease.job, &report).await
+    }
+
+    /// Answers with a text and completes.
+    pub async fn answer(&self, lease: &Lease, text: &str) -> Result<(), CallError> {
+        self.upload(lease, "text/plain", Bytes::copy_from_slice(text.as_bytes())).await?;
         self.complete(lease, 0.0).await
     }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::{RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
-use riff_hub::wire::{
-    Complete, Fail, Hello, Lease, LeaseRequest, Report, Signal, Signalled, Stored, Welcome,
+use riff_hub::{
+    canonical::Digest,
+    wire::{Complete, Fail, Hello, Lease, LeaseRequest, Report, Signal, Signalled, Stored, Welcome},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -120,6 +121,12 @@ impl Client {
         let url = self.url(&format!("jobs/{}/outputs/{index}", lease.job))?;
         let request = self.http.put(url).query(&[("attempt", lease.attempt)]).bearer_auth(&self.token);
         json(request.timeout(TIMEOUT).header(CONTENT_TYPE, media_type).body(bytes)).await
+    }
+
+    /// A picture that a recipe's inputs name.
+    pub async fn blob(&self, name: Digest) -> Result<Bytes, CallError> {
+        let request = self.http.get(self.url(&format!("blobs/{name}"))?).bearer_auth(&self.token);
+        Ok(send(request.timeout(TIMEOUT)).await?.bytes().await?)
     }
 
     /// Ends a job in success.

@@ -8,7 +8,10 @@ use axum::{
     http::{HeaderName, StatusCode, header, request::Parts},
     response::IntoResponse,
 };
-use riff_hub::hub::JobView;
+use riff_hub::{
+    admission::Refusal,
+    hub::{Ask, JobView},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -53,7 +56,7 @@ pub(super) async fn create(
         );
         Problem::new(error.status(), "bad-request", detail)
     })?;
-    let jobs = state.hub.submit(&member, &new.channel, &new.prompt).await?;
+    let jobs = state.hub.submit(&Ask::public(&member, &new.channel), &new.prompt).await?;
     let [first, others @ ..] = jobs.as_slice() else {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-prompt", "The prompt made no job."));
     };
@@ -64,14 +67,18 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, location, Json(body)))
 }
 
-/// `GET /api/v1/jobs/{id}`.
+/// `GET /api/v1/jobs/{id}`. What its member alone may see is as good as not there.
 pub(super) async fn show(
     State(state): State<AppState>,
     Path(id): Path<String>,
     Wait(wait): Wait,
 ) -> Result<Json<Value>, Problem> {
     state.hub.ended_within(&id, wait).await?;
-    Ok(Json(answer(&state, &state.hub.view(&id).await?)))
+    let view = state.hub.view(&id).await?;
+    if view.job.private {
+        return Err(Refusal::Missing(format!("job “{id}”")).into());
+    }
+    Ok(Json(answer(&state, &view)))
 }
 
 /// `POST /api/v1/jobs/{id}/cancel`.

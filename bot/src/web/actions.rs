@@ -12,8 +12,7 @@ use axum::{
 };
 use riff_hub::{
     admission::Refusal,
-    embed::{self, Found},
-    hub::{RiffRequest, Twist},
+    hub::{Ask, Opened, RiffRequest, Twist},
     model::ModelSpec,
     recipe::Parent,
     riff::{Pan, Strength},
@@ -21,7 +20,7 @@ use riff_hub::{
 };
 use serde_json::json;
 
-use super::{card::parse_parent, compose, identity::Visitor, pages};
+use super::{compose, identity::Visitor, pages};
 use crate::{problem::Problem, state::AppState};
 
 type Fields = HashMap<String, String>;
@@ -72,13 +71,14 @@ pub async fn prompt(
 async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields) -> Result<(), Refusal> {
     let spec = form_model(state, field(form, "form")).await?;
     let line = compose::line(field(form, "prompt"), spec.as_ref(), form);
-    match parse_parent(field(form, "parent")) {
-        Some(parent) => {
+    let ask = Ask::public(member, channel);
+    match field(form, "parent").parse() {
+        Ok(parent) => {
             let request = RiffRequest { parent, twist: Twist::Edit(line) };
-            state.hub.riff(member, channel, &request).await?;
+            state.hub.riff(&ask, &request).await?;
         }
-        None => {
-            state.hub.submit(member, channel, &line).await?;
+        Err(_) => {
+            state.hub.submit(&ask, &line).await?;
         }
     }
     Ok(())
@@ -103,7 +103,7 @@ pub async fn riff(
         Err(refusal) => return refused(&headers, refusal),
     };
     let answer = match riff_request(&form) {
-        Ok(request) => state.hub.riff(&member, &channel, &request).await.map(drop),
+        Ok(request) => state.hub.riff(&Ask::public(&member, &channel), &request).await.map(drop),
         Err(refusal) => Err(refusal),
     };
     let answer = match answer {
@@ -132,7 +132,7 @@ fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
         "down" => Twist::Pan(Pan::Down),
         "reply" => Twist::Reply(field(form, "text").to_owned()),
         "blend" => {
-            let first = words.next().and_then(parse_parent).ok_or_else(unknown)?;
+            let first = words.next().and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
             let second = Parent { recipe, index };
             return Ok(RiffRequest { parent: first, twist: Twist::Blend(second) });
         }
@@ -147,19 +147,9 @@ pub async fn dropped(
     Path(channel): Path<String>,
     bytes: Bytes,
 ) -> Result<Response, Problem> {
-    let found = embed::read(&bytes).map_err(Refusal::from)?;
-    let query = match found {
-        Found::Recipe(embedded) => match state.hub.store.recipe(embedded.recipe.id()).await? {
-            Some(_) => format!("fork={}.{}", embedded.recipe.id(), embedded.index),
-            None => {
-                let spec = form_model(&state, &embedded.model).await?.ok_or_else(|| {
-                    Refusal::Missing(format!("model “{}”, which this picture was made with,", embedded.model))
-                })?;
-                let line = riff_hub::prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &spec);
-                format!("line={}", encode(&line))
-            }
-        },
-        Found::Line(line) => format!("line={}", encode(&line)),
+    let query = match state.hub.open_picture(&bytes).await? {
+        Opened::Result(parent) => format!("fork={parent}"),
+        Opened::Line(line) => format!("line={}", encode(&line)),
     };
     Ok(Json(json!({"open": format!("/c/{channel}?{query}")})).into_response())
 }

@@ -7,8 +7,7 @@ use riff_hub::{
     job::State,
     model::Media,
     prompt,
-    queue::Place,
-    recipe::{Move, Parent},
+    recipe::Move,
     riff,
 };
 
@@ -89,8 +88,8 @@ impl Card {
             prompt: view.recipe.prompt.to_string(),
             command: prompt::render(&view.recipe.prompt, &view.recipe.params, &view.model),
             live: !view.job.state.is_final(),
-            status: status(&view),
-            percent: percent(&view),
+            status: view.status(),
+            percent: view.percent(),
             preview: view.live.preview.as_ref().map(|(_, number)| preview_url(&view.job.id, *number)),
             text: view.text().map(str::to_owned).filter(|_| view.model.media == Media::Text),
             reason: view.job.reason.clone().filter(|_| view.job.state.is_final() && !succeeded),
@@ -140,44 +139,4 @@ impl Card {
 /// Where a job's newest preview is; the number changes with the picture.
 pub fn preview_url(job: &str, number: u32) -> String {
     format!("/jobs/{job}/preview?{number}")
-}
-
-/// Part done, in percent.
-pub fn percent(view: &JobView) -> u32 {
-    (view.live.progress * 100.0) as u32
-}
-
-/// One line on where a job stands.
-pub fn status(view: &JobView) -> String {
-    let retried =
-        if view.job.attempt > 1 { format!(", attempt {}", view.job.attempt) } else { String::new() };
-    match view.job.state {
-        State::Queued => match view.place {
-            Some(place) => place_line(&view.model.name, place),
-            None => "In line".to_owned(),
-        },
-        State::Leased => format!("Starting{retried}"),
-        State::Running => format!("Running, {} %{retried}", percent(view)),
-        State::Succeeded => "Done".to_owned(),
-        State::Failed => "Failed; nothing was charged".to_owned(),
-        State::Cancelled => "Cancelled; nothing was charged".to_owned(),
-        State::Expired => "Given up; nothing was charged".to_owned(),
-    }
-}
-
-fn place_line(model: &str, place: Place) -> String {
-    let position = match place.position {
-        1 => "Next in line".to_owned(),
-        position => format!("Number {position} in line"),
-    };
-    match place.eta_ms {
-        Some(ms) => format!("{position}, about {} s", (ms + 999) / 1_000),
-        None => format!("{position}; no worker for {model} is here right now"),
-    }
-}
-
-/// A result's name in addresses and forms: `RECIPE.INDEX`.
-pub fn parse_parent(text: &str) -> Option<Parent> {
-    let (recipe, index) = text.split_once('.')?;
-    Some(Parent { recipe: recipe.parse().ok()?, index: index.parse().ok()? })
 }

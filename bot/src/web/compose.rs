@@ -9,7 +9,6 @@ use riff_hub::{
     recipe::Recipe,
     schema::{self, Field, Kind},
 };
-use serde_json::Value;
 
 /// A control of the form.
 pub struct Control {
@@ -56,7 +55,9 @@ fn control(field: &Field, edited: Option<&Recipe>) -> Control {
         }
         Kind::Switch => ("checkbox", String::new(), String::new(), String::new(), Vec::new()),
         Kind::Choice(words) => ("select", String::new(), String::new(), String::new(), words.clone()),
-        Kind::Text { .. } | Kind::List => ("text", String::new(), String::new(), String::new(), Vec::new()),
+        Kind::Text { .. } | Kind::List | Kind::Image | Kind::Images => {
+            ("text", String::new(), String::new(), String::new(), Vec::new())
+        }
     };
     Control {
         name: format!("{PREFIX}{}", field.name),
@@ -64,7 +65,7 @@ fn control(field: &Field, edited: Option<&Recipe>) -> Control {
         flag: field.flag.clone(),
         expected: field.kind.expected(),
         help: field.help.clone(),
-        value: value.map(written).unwrap_or_default(),
+        value: value.map(prompt::written).unwrap_or_default(),
         kind,
         min,
         max,
@@ -73,32 +74,17 @@ fn control(field: &Field, edited: Option<&Recipe>) -> Control {
     }
 }
 
-fn written(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "on".to_owned(),
-        Value::Bool(false) => String::new(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
-        other => other.to_string(),
-    }
-}
-
-/// The line that the form's words and settings make. A setting left at its default adds nothing.
+/// The line that the form's words and settings make.
 pub fn line(words: &str, spec: Option<&ModelSpec>, form: &HashMap<String, String>) -> String {
-    let mut line = words.trim().to_owned();
     let Some(spec) = spec else {
-        return line;
+        return words.trim().to_owned();
     };
-    if form.get("model").is_some_and(|model| *model == spec.name) && !line.contains("--model ") {
-        line.push_str(&format!(" --model {}", spec.name));
+    let mut settings: Vec<(String, String)> = form
+        .iter()
+        .filter_map(|(name, typed)| Some((name.strip_prefix(PREFIX)?.to_owned(), typed.clone())))
+        .collect();
+    if form.get("model") == Some(&spec.name) {
+        settings.push(("model".to_owned(), spec.name.clone()));
     }
-    for field in schema::fields(spec) {
-        let typed =
-            form.get(&format!("{PREFIX}{}", field.name)).map(|typed| typed.trim()).unwrap_or_default();
-        let default = field.default.as_ref().map(written).unwrap_or_default();
-        if !typed.is_empty() && typed != default {
-            line.push_str(&prompt::typed_flag(&field, typed));
-        }
-    }
-    line
+    prompt::compose(words, spec, &settings)
 }

@@ -33,7 +33,7 @@ fn kind(bytes: &[u8]) -> &'static str {
 /// `GET /jobs/{job}/preview`.
 pub async fn preview(State(state): State<AppState>, Path(job): Path<String>) -> Response {
     let live = match state.hub.store.job(&job).await {
-        Ok(Some(job)) => state.hub.live_of(&job),
+        Ok(Some(job)) if !job.private => state.hub.live_of(&job),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     match live.preview {

@@ -123,6 +123,7 @@ impl Live {
             Change::State => {
                 // The card of an ended job follows with its post.
                 if let Ok(Some(job)) = self.hub.store.job(&event.job).await
+                    && !job.private
                     && !job.state.is_final()
                 {
                     self.card(&event.job, None).await;
@@ -155,12 +156,14 @@ impl Live {
     }
 
     async fn progress(&mut self, job: &str) {
-        if let Ok(view) = self.hub.view(job).await {
+        if let Ok(view) = self.hub.view(job).await
+            && !view.job.private
+        {
             let preview = view.live.preview.as_ref().map(|(_, number)| card::preview_url(job, *number));
             let update = json!({
                 "job": job,
-                "status": card::status(&view),
-                "percent": card::percent(&view),
+                "status": view.status(),
+                "percent": view.percent(),
                 "preview": preview,
                 "text": view.text(),
             });
@@ -175,7 +178,7 @@ impl Live {
             let Ok(view) = self.hub.view(&job.id).await else {
                 continue;
             };
-            let status = card::status(&view);
+            let status = view.status();
             if self.told.insert(job.id.clone(), status.clone()).as_ref() != Some(&status) {
                 let update = json!({"job": job.id, "status": status, "percent": 0});
                 self.ready.push_back(Sent::default().event("progress").data(update.to_string()));

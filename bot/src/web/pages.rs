@@ -10,6 +10,7 @@ use axum::{
 };
 use riff_hub::{
     admission::Refusal,
+    community::WEB,
     hub::Hub,
     model::{Media, ModelSpec},
     prompt,
@@ -18,7 +19,7 @@ use riff_hub::{
 };
 
 use super::{
-    card::{Card, Reader, parse_parent},
+    card::{Card, Reader},
     compose::{self, Control},
     identity::Visitor,
 };
@@ -90,12 +91,14 @@ pub async fn channel(
     let models: Vec<ModelSpec> =
         hub.store.models().await.map_err(Refusal::from)?.into_iter().map(|model| model.spec).collect();
     let quota = match &visitor.member {
-        Some(member) => Some(format!("{:.0}", hub.allowance_left(member).await? as f64 / 1_000.0)),
+        Some(member) => {
+            Some(format!("{:.0}", hub.allowance(member, WEB, &[]).await?.left_ms as f64 / 1_000.0))
+        }
         None => None,
     };
     render(&ChannelPage {
         title: format!("#{}", channel.title),
-        draft: draft(hub, &models, &query).await?,
+        draft: draft(hub, &id, &models, &query).await?,
         name: visitor.member.map_or_else(String::new, |member| member.name),
         older: posts.last().filter(|_| posts.len() as i64 == PAGE).map(|post| post.id),
         after: posts.first().map_or(0, |post| post.id),
@@ -108,27 +111,33 @@ pub async fn channel(
     })
 }
 
-async fn draft(hub: &Hub, models: &[ModelSpec], query: &HashMap<String, String>) -> Result<Draft, Page> {
+async fn draft(
+    hub: &Hub,
+    channel: &str,
+    models: &[ModelSpec],
+    query: &HashMap<String, String>,
+) -> Result<Draft, Page> {
     for (key, remix) in [("remix", true), ("fork", false)] {
-        let Some(parent) = query.get(key).and_then(|text| parse_parent(text)) else {
+        let Some(parent) = query.get(key).and_then(|text| text.parse().ok()) else {
             continue;
         };
         let (recipe, model) = hub.recipe_and_model(&parent).await?;
-        return Ok(edited(key, remix, &recipe, model, format!("{}.{}", parent.recipe, parent.index)));
+        return Ok(edited(key, remix, &recipe, model, parent.to_string()));
     }
     let named = query.get("model").and_then(|name| models.iter().find(|spec| spec.name == *name));
-    let preferred = |spec: &&ModelSpec| hub.settings().default_models.contains(&spec.name);
-    let pictures = || models.iter().filter(|spec| spec.media == Media::Image);
-    let shown = named.or_else(|| pictures().find(preferred)).or_else(|| pictures().next());
+    let shown = match named {
+        Some(spec) => Some(spec.clone()),
+        None => hub.default_model(channel, Media::Image).await?,
+    };
     let start = match named.map(|spec| spec.media) {
         Some(Media::Text) => "/ask ",
         _ => "",
     };
     Ok(Draft {
         words: query.get("line").cloned().unwrap_or_else(|| start.to_owned()),
-        model: shown.map(|spec| spec.name.clone()).unwrap_or_default(),
+        model: shown.as_ref().map(|spec| spec.name.clone()).unwrap_or_default(),
         chosen: named.is_some(),
-        controls: shown.map(|spec| compose::controls(spec, None)).unwrap_or_default(),
+        controls: shown.map(|spec| compose::controls(&spec, None)).unwrap_or_default(),
         ..Draft::default()
     })
 }
@@ -189,9 +198,11 @@ pub async fn recipe(
     let recipe = hub.store.recipe(digest).await.map_err(Refusal::from)?.ok_or_else(missing)?;
     let model = hub.store.model(recipe.model).await.map_err(Refusal::from)?.ok_or_else(missing)?.spec;
     let reader = Reader { member: visitor.id().to_owned(), blend: None };
-    let card = match hub.store.success_of(digest).await.map_err(Refusal::from)? {
-        Some(job) => Some(Card::of(hub, &job.id, &reader).await?),
-        None => None,
+    let card = match hub.shown(digest).await {
+        Ok(view) if view.job.private => None,
+        Ok(view) => Some(Card::new(view, &reader)),
+        Err(Refusal::Missing(_)) => None,
+        Err(refusal) => return Err(refusal.into()),
     };
     let parents = hub.store.parents(digest).await.map_err(Refusal::from)?;
     let children = hub.store.children(digest).await.map_err(Refusal::from)?;

@@ -1,7 +1,12 @@
 //! The hub: the one loop, from a member's words to a public post. Surfaces and the worker API call it; it calls none
 //! of them, and tells them through [`Event`]s what changed.
 
+mod ask;
+mod choose;
+mod moderate;
+mod own;
 mod people;
+mod picture;
 mod submit;
 mod view;
 mod work;
@@ -10,18 +15,22 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::{
-    admission::{Blocklist, Rate, Rates},
+    admission::{Rate, Rates},
     blobs::{BlobError, Blobs},
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
 
+pub use ask::{Ask, Privacy};
+pub use picture::Opened;
 pub use submit::{RiffRequest, Twist};
 pub use view::{JobView, OutputView};
 pub use work::WorkError;
+
+pub use crate::community::{Act, Allowance, AuditRow, Preferences, Remix, Restriction, Room, Rules};
 
 /// Everything an operator can set about the loop.
 #[derive(Debug, Clone)]
@@ -46,7 +55,8 @@ pub struct Settings {
     pub backoff: Duration,
     /// A job that no worker took by then is given up.
     pub expire_after: Duration,
-    /// Names of the models that `/imagine` and `/ask` use where none is named; else the first by name.
+    /// Names of the models that `/imagine` and `/ask` use where none is named: the first that a present worker serves;
+    /// else the first by name.
     pub default_models: Vec<String>,
     /// Words that prompts must not have.
     pub blocked_words: Vec<String>,
@@ -121,13 +131,18 @@ pub struct Hub {
     pub seam: Arc<dyn Seam>,
     settings: Settings,
     rates: Rates,
-    blocklist: Blocklist,
     live: DashMap<String, Live>,
     /// When each worker was last heard of.
     presence: DashMap<String, Millis>,
+    /// The names under which members entered, by id.
+    people: DashMap<String, String>,
+    /// The rooms that were entered, by id.
+    rooms: DashMap<String, Room>,
+    /// A number for the set of versions that present workers serve.
+    served: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
     work_ready: Notify,
-    post_ready: Notify,
+    posts: watch::Sender<u64>,
 }
 
 impl Hub {
@@ -146,13 +161,15 @@ impl Hub {
             blobs: Blobs::open(&data.join("blobs"))?,
             seam,
             rates: Rates::new(settings.member_rate, settings.channel_rate),
-            blocklist: Blocklist::new(&settings.blocked_words),
             settings,
             live: DashMap::new(),
             presence: DashMap::new(),
+            people: DashMap::new(),
+            rooms: DashMap::new(),
+            served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
             work_ready: Notify::new(),
-            post_ready: Notify::new(),
+            posts: watch::channel(0).0,
         })
     }
 
@@ -161,9 +178,9 @@ impl Hub {
         self.events.subscribe()
     }
 
-    /// Resolves when a post may be due.
-    pub async fn post_ready(&self) {
-        self.post_ready.notified().await;
+    /// Changes whenever a post may be due. Every surface's poster watches it.
+    pub fn posts_due(&self) -> watch::Receiver<u64> {
+        self.posts.subscribe()
     }
 
     /// The settings it runs with.
@@ -182,11 +199,12 @@ impl Hub {
             self.live.remove(&job.id);
             self.tell(&job.channel, &job.id, Change::State);
             if job.state.is_final() {
-                self.post_ready.notify_one();
+                self.posts.send_modify(|count| *count += 1);
             }
         }
         self.rates.forget_idle();
         self.work_ready.notify_waiters();
+        self.look_at_models().await?;
         Ok(())
     }
 

@@ -3,10 +3,13 @@
 use super::Hub;
 use crate::{
     admission::Refusal,
+    community::{Allowance, Preferences},
+    prompt::Defaults,
+    step,
     store::{Member, StoreError, TokenKind},
 };
 
-/// The longest display name, in characters (Discord's limit for nicknames is the same).
+/// The longest display name, in characters: what fits on a card.
 pub const MAX_NAME_CHARS: usize = 32;
 
 impl Hub {
@@ -24,10 +27,41 @@ impl Hub {
         Ok(member)
     }
 
-    /// What is left of a member's allowance today, in milliseconds of the device.
-    pub async fn allowance_left(&self, member: &Member) -> Result<i64, Refusal> {
+    /// What is left and the whole allowance of today for a member with these roles.
+    pub async fn allowance(
+        &self,
+        who: &Member,
+        community: &str,
+        roles: &[String],
+    ) -> Result<Allowance, Refusal> {
         let period = Self::period(self.seam.now());
-        Ok(self.store.quota_left(&member.id, period, self.settings.allowance_ms).await?)
+        let of_ms = self.allowance_ms(community, roles).await?;
+        let left_ms = self.store.quota_left(&who.id, period, of_ms).await?.max(0);
+        Ok(Allowance { left_ms, of_ms: of_ms + self.store.granted(&who.id, period).await? })
+    }
+
+    /// A day's allowance: the largest of everybody's and the roles'.
+    pub(super) async fn allowance_ms(&self, community: &str, roles: &[String]) -> Result<i64, StoreError> {
+        let of_roles = self.store.role_allowance(community, roles).await?;
+        Ok(self.settings.allowance_ms.max(of_roles.unwrap_or(0)))
+    }
+
+    /// What a member prefers; the default for who never said.
+    pub async fn preferences(&self, who: &Member) -> Result<Preferences, Refusal> {
+        Ok(self.store.preferences(&who.id).await?)
+    }
+
+    /// Keeps what a member prefers.
+    ///
+    /// # Errors
+    /// A [`Refusal`] that names the flag that no model here takes, or the model that is not here.
+    pub async fn prefer(&self, who: &Member, preferences: &Preferences) -> Result<(), Refusal> {
+        let defaults: Defaults = preferences.defaults.parse()?;
+        let catalogue = self.catalogue().await?;
+        catalogue.check_defaults(&defaults)?;
+        self.store.put_preferences(who, preferences, self.seam.now()).await?;
+        step::done("preferred");
+        Ok(())
     }
 
     /// A new token for the member of that name, who is made if there is none with a token.
@@ -63,4 +97,12 @@ fn display_name(name: &str) -> Result<String, Refusal> {
         return Err(Refusal::BadName);
     }
     Ok(name)
+}
+
+/// A surface's name for a member, made to fit: what has no place in a name is left out, and the rest is cut.
+pub(super) fn fitting_name(who: &Member) -> String {
+    let printable: String = who.name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = printable.split_whitespace().collect::<Vec<_>>().join(" ");
+    let name: String = words.chars().take(MAX_NAME_CHARS).collect();
+    if name.is_empty() { who.id.chars().take(MAX_NAME_CHARS).collect() } else { name }
 }

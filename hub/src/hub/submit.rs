@@ -1,18 +1,29 @@
 //! The members' side of the loop: a line or a click becomes recipes, is admitted, and is queued.
 
-use super::{Change, DAY_MS, Hub};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Ask, Change, DAY_MS, Hub, Privacy, ask::Ground};
 use crate::{
     admission::Refusal,
+    canonical::Digest,
     job::{Job, Lane},
-    model::{Cost, input},
-    prompt::{self, Command, Draft, Prompt},
+    model::{Cost, Media, ModelSpec, input},
+    prompt::{self, Defaults, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
     riff::{self, Pan, Strength},
     schema,
     seam::Millis,
     step,
-    store::{Admitted, Ending, KnownModel, Member, NewJob, StoreError},
+    store::{Admitted, KnownModel, NewJob, StoreError},
 };
+
+/// What is asked of a picture where nothing else is.
+const DESCRIBE: &str = "Describe this picture.";
+
+/// Recipes on their way to the queue, each with the model that runs it.
+type Made = Vec<(Recipe, KnownModel)>;
 
 /// What to do with a result.
 #[derive(Debug, Clone)]
@@ -33,6 +44,8 @@ pub enum Twist {
     Edit(String),
     /// The next turn of a conversation.
     Reply(String),
+    /// What the picture shows, in words.
+    Describe,
 }
 
 /// A riff on one result.
@@ -49,136 +62,133 @@ impl Hub {
     ///
     /// # Errors
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
-    pub async fn submit(&self, who: &Member, channel: &str, line: &str) -> Result<Vec<Job>, Refusal> {
-        self.admit_asker(who, channel).await?;
-        self.blocklist.check(line)?;
+    pub async fn submit(&self, ask: &Ask<'_>, line: &str) -> Result<Vec<Job>, Refusal> {
+        let ground = self.admit_asker(ask).await?;
+        let preferences = self.store.preferences(&ask.who.id).await?;
+        ground.words.check(line)?;
+        // They were read when they were set. What is not allowed here, or cannot be read any more, is as good as nothing.
+        let allowed = ground.words.check(&preferences.defaults).is_ok();
+        let defaults =
+            preferences.defaults.parse().ok().filter(|_| allowed).unwrap_or_else(Defaults::default);
+        let catalogue = self.catalogue().await?;
         let mut recipes = Vec::new();
-        for draft in prompt::parse_line(line)? {
-            let model = self.model_for(&draft).await?;
-            let recipe = self.complete_draft(&draft, &model, None)?;
-            recipes.push((recipe, model));
+        for mut draft in prompt::parse_line(line)? {
+            let model = catalogue.choose(&draft, defaults.model.as_deref(), &ground)?;
+            draft.add(&defaults, &model.spec);
+            recipes.push((self.complete_draft(&draft, model, None)?, model.clone()));
         }
-        self.enqueue(who, channel, recipes).await
+        self.enqueue(ask, &ground, recipes).await
     }
 
     /// Queues a riff on a result.
     ///
     /// # Errors
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
-    pub async fn riff(
-        &self,
-        who: &Member,
-        channel: &str,
-        request: &RiffRequest,
-    ) -> Result<Vec<Job>, Refusal> {
-        self.admit_asker(who, channel).await?;
-        let (parent, model) = self.recipe_and_model(&request.parent).await?;
-        let index = request.parent.index;
-        let seed = self.seam.seed();
-        let recipe = match &request.twist {
-            Twist::Vary(strength) => riff::vary(&parent, &model.spec, index, *strength, seed)?,
-            Twist::Reroll => riff::reroll(&parent, &model.spec, index, seed)?,
-            Twist::Upscale => riff::upscale(&parent, &model.spec, index)?,
-            Twist::Zoom => riff::zoom(&parent, &model.spec, index)?,
-            Twist::Pan(pan) => riff::pan(&parent, &model.spec, index, *pan)?,
-            Twist::Blend(other) => {
-                let (second, _) = self.recipe_and_model(other).await?;
-                riff::blend(&[(&parent, index), (&second, other.index)], &model.spec, seed)?
-            }
-            Twist::Edit(line) => return self.edit(who, channel, request, &parent, line).await,
-            Twist::Reply(text) => {
-                self.blocklist.check(text)?;
-                let answer = self.answer_of(&request.parent).await?;
-                riff::reply(&parent, &model.spec, Prompt::verbatim(text)?, &answer, seed)?
-            }
-        };
-        self.enqueue(who, channel, vec![(recipe, model)]).await
+    pub async fn riff(&self, ask: &Ask<'_>, request: &RiffRequest) -> Result<Vec<Job>, Refusal> {
+        let ground = self.admit_asker(ask).await?;
+        let made = self.twisted(&ground, request).await?;
+        self.enqueue(ask, &ground, made).await
     }
 
-    async fn edit(
+    /// Queues the question what a picture from elsewhere shows, or another question about it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
+    pub async fn describe(
         &self,
-        who: &Member,
-        channel: &str,
+        ask: &Ask<'_>,
+        image: Digest,
+        prompt: Option<&str>,
+    ) -> Result<Vec<Job>, Refusal> {
+        let ground = self.admit_asker(ask).await?;
+        let made = self.description(&ground, image, prompt, None).await?;
+        self.enqueue(ask, &ground, vec![made]).await
+    }
+
+    async fn twisted(&self, ground: &Ground, request: &RiffRequest) -> Result<Made, Refusal> {
+        let (parent, model) = self.recipe_and_model(&request.parent).await?;
+        let (spec, index, seed) = (&model.spec, request.parent.index, self.seam.seed());
+        if !matches!(request.twist, Twist::Edit(_) | Twist::Describe) {
+            ground.words.check(parent.prompt.as_str())?;
+        }
+        let recipe = match &request.twist {
+            Twist::Vary(strength) => riff::vary(&parent, spec, index, *strength, seed)?,
+            Twist::Reroll => riff::reroll(&parent, spec, index, seed)?,
+            Twist::Upscale => riff::upscale(&parent, spec, index)?,
+            Twist::Zoom => riff::zoom(&parent, spec, index)?,
+            Twist::Pan(pan) => riff::pan(&parent, spec, index, *pan)?,
+            Twist::Blend(other) => {
+                let (second, _) = self.recipe_and_model(other).await?;
+                ground.words.check(second.prompt.as_str())?;
+                riff::blend(&[(&parent, index), (&second, other.index)], spec, seed)?
+            }
+            Twist::Reply(text) => {
+                ground.words.check(text)?;
+                let answer = self.answer_of(&request.parent).await?;
+                riff::reply(&parent, spec, Prompt::verbatim(text)?, &answer, seed)?
+            }
+            Twist::Edit(line) => return self.edited(ground, request, &parent, line).await,
+            Twist::Describe => {
+                let image = self.picture_of(&request.parent).await?;
+                let origin = Origin { made_by: Move::Describe, parents: vec![request.parent.clone()] };
+                return Ok(vec![self.description(ground, image, None, Some(origin)).await?]);
+            }
+        };
+        Ok(vec![(recipe, model)])
+    }
+
+    async fn edited(
+        &self,
+        ground: &Ground,
         request: &RiffRequest,
         parent: &Recipe,
         line: &str,
-    ) -> Result<Vec<Job>, Refusal> {
-        self.blocklist.check(line)?;
+    ) -> Result<Made, Refusal> {
+        ground.words.check(line)?;
+        let catalogue = self.catalogue().await?;
         let mut recipes = Vec::new();
         for draft in prompt::parse_line(line)? {
-            let model = self.model_for(&draft).await?;
+            let model = catalogue.choose(&draft, None, ground)?;
             let made_by = match draft.resolve(&model.spec)?.0 == parent.prompt {
                 true => Move::Fork,
                 false => Move::Remix,
             };
             let origin = Origin { made_by, parents: vec![request.parent.clone()] };
-            recipes.push((self.complete_draft(&draft, &model, Some((origin, parent)))?, model));
+            recipes.push((self.complete_draft(&draft, model, Some((origin, parent)))?, model.clone()));
         }
-        self.enqueue(who, channel, recipes).await
+        Ok(recipes)
     }
 
-    /// Cancels one's own job.
-    pub async fn cancel(&self, who: &Member, job: &str) -> Result<Job, Refusal> {
-        let found = self.own(who, job, "cancel").await?;
-        let ending = self.store.cancel(&found.id, self.seam.now()).await?;
-        step::done("cancelled");
-        if let Ending::Now(job) = &ending {
-            tracing::info!(job = job.id, member = who.id, "cancelled");
-            self.ended(job);
-            self.tell(&job.channel, &job.id, Change::Gone);
-        }
-        Ok(ending.job().clone())
-    }
-
-    /// Takes down one's own post.
-    pub async fn delete_post(&self, who: &Member, job: &str) -> Result<(), Refusal> {
-        let found = self.own(who, job, "delete").await?;
-        if self.store.unpublish(&found.id, self.seam.now()).await? {
-            tracing::info!(job = found.id, member = who.id, "post deleted");
-            self.tell(&found.channel, &found.id, Change::Gone);
-        }
-        Ok(())
-    }
-
-    async fn own(&self, who: &Member, job: &str, what: &'static str) -> Result<Job, Refusal> {
-        let missing = || Refusal::Missing(format!("job “{job}”"));
-        let found = self.store.job(job).await?.ok_or_else(missing)?;
-        if found.member != who.id {
-            let owner = self.store.member(&found.member).await?;
-            let owner = owner.map_or_else(|| "its owner".to_owned(), |member| member.name);
-            return Err(Refusal::NotYours { owner, what });
-        }
-        Ok(found)
-    }
-
-    async fn admit_asker(&self, who: &Member, channel: &str) -> Result<(), Refusal> {
-        if !self.store.channels().await?.iter().any(|known| known.id == channel) {
-            return Err(Refusal::Missing(format!("channel “{channel}”")));
-        }
-        self.rates.check(&who.id, channel)
-    }
-
-    /// The model that a draft names, or the community's default for its command.
-    async fn model_for(&self, draft: &Draft) -> Result<KnownModel, Refusal> {
-        let media = draft.command.media();
-        let mut models = self.store.models().await?;
-        models.retain(|model| model.spec.media == media);
-        let Some(wanted) = &draft.model else {
-            let preferred = |model: &KnownModel| self.settings.default_models.contains(&model.spec.name);
-            let chosen = models.iter().position(preferred).unwrap_or(0);
-            return models
-                .into_iter()
-                .nth(chosen)
-                .ok_or(Refusal::NoModel { command: draft.command.as_str() });
+    /// A question about a picture, for the first present model that reads pictures.
+    async fn description(
+        &self,
+        ground: &Ground,
+        image: Digest,
+        prompt: Option<&str>,
+        origin: Option<Origin>,
+    ) -> Result<(Recipe, KnownModel), Refusal> {
+        let prompt = prompt.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DESCRIBE);
+        ground.words.check(prompt)?;
+        let catalogue = self.catalogue().await?;
+        let reads = |model: &KnownModel| {
+            let spec = &model.spec;
+            let here = catalogue.is_served(model) && ground.check_model(spec).is_ok();
+            here && spec.media == Media::Text && spec.takes(input::IMAGE)
         };
-        if let Some(found) = models.iter().position(|model| model.spec.name == *wanted) {
-            return Ok(models.swap_remove(found));
+        let model = catalogue.first_choice(reads).ok_or(Refusal::NoReader)?.clone();
+        let mut params = BTreeMap::from([(input::IMAGE.to_owned(), Value::from(image.to_string()))]);
+        self.draw_seed(&mut params, &model.spec);
+        schema::fill_defaults(&mut params, &model.spec);
+        schema::validate(&params, &model.spec)?;
+        let prompt = Prompt::verbatim(prompt)?;
+        let recipe = Recipe { riff: Recipe::FORMAT, model: model.digest, prompt, params, origin };
+        Ok((recipe, model))
+    }
+
+    fn draw_seed(&self, params: &mut BTreeMap<String, Value>, spec: &ModelSpec) {
+        if spec.takes(input::SEED) {
+            params.entry(input::SEED.to_owned()).or_insert_with(|| self.seam.seed().into());
         }
-        let names: Vec<&str> = models.iter().map(|model| model.spec.name.as_str()).collect();
-        Err(Refusal::NoSuchModel {
-            wanted: wanted.clone(),
-            nearest: nearest_model(wanted, &names, draft.command),
-        })
     }
 
     fn complete_draft(
@@ -188,16 +198,14 @@ impl Hub {
         origin: Option<(Origin, &Recipe)>,
     ) -> Result<Recipe, Refusal> {
         let (prompt, mut params) = draft.resolve(&model.spec)?;
-        if model.spec.takes(input::SEED) {
-            params.entry(input::SEED.to_owned()).or_insert_with(|| self.seam.seed().into());
-        }
-        if let Some((_, parent)) = origin.as_ref().filter(|(_, parent)| parent.model == model.spec.digest()) {
+        self.draw_seed(&mut params, &model.spec);
+        if let Some((_, parent)) = origin.as_ref().filter(|(_, parent)| parent.model == model.digest) {
             riff::keep_hidden(&mut params, parent, &model.spec);
         }
         schema::validate(&params, &model.spec)?;
         Ok(Recipe {
             riff: Recipe::FORMAT,
-            model: model.spec.digest(),
+            model: model.digest,
             prompt,
             params,
             origin: origin.map(|(origin, _)| origin),
@@ -223,27 +231,29 @@ impl Hub {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    async fn enqueue(
-        &self,
-        who: &Member,
-        channel: &str,
-        recipes: Vec<(Recipe, KnownModel)>,
-    ) -> Result<Vec<Job>, Refusal> {
+    async fn enqueue(&self, ask: &Ask<'_>, ground: &Ground, made: Made) -> Result<Vec<Job>, Refusal> {
+        for (recipe, model) in &made {
+            ground.check_model(&model.spec)?;
+            self.check_pictures(recipe, &model.spec).await?;
+        }
         let now = self.seam.now();
-        let jobs: Vec<NewJob> = recipes
+        let mut reply = ask.reply.clone();
+        let jobs: Vec<NewJob> = made
             .into_iter()
             .map(|(recipe, model)| NewJob {
                 id: self.seam.id(),
                 estimate_ms: estimate_ms(&recipe, &model.spec.cost, model.cost_ratio),
                 recipe,
+                reply: reply.take(),
             })
             .collect();
         let admitted = Admitted {
-            member: &who.id,
-            channel,
+            member: &ask.who.id,
+            channel: ask.channel,
+            private: ask.privacy == Privacy::Private,
             lane: Lane::Fast,
             weight: 1.0,
-            allowance_ms: self.settings.allowance_ms,
+            allowance_ms: self.allowance_ms(ground.community(), ask.roles).await?,
             period: Self::period(now),
             max_waiting: self.settings.max_waiting,
             now,
@@ -254,10 +264,10 @@ impl Hub {
         step::done("enqueued");
         self.work_ready.notify_waiters();
         let mut enqueued = Vec::new();
-        for job in &jobs {
-            tracing::info!(job = job.id, member = who.id, channel, estimate_ms = job.estimate_ms, "enqueued");
-            self.tell(channel, &job.id, Change::State);
-            enqueued.extend(self.store.job(&job.id).await?);
+        for NewJob { id, estimate_ms, .. } in &jobs {
+            tracing::info!(job = id, member = ask.who.id, channel = ask.channel, estimate_ms, "enqueued");
+            self.tell(ask.channel, id, Change::State);
+            enqueued.extend(self.store.job(id).await?);
         }
         Ok(enqueued)
     }
@@ -266,18 +276,6 @@ impl Hub {
     pub async fn command_of(&self, parent: &Parent) -> Result<String, Refusal> {
         let (recipe, model) = self.recipe_and_model(parent).await?;
         Ok(prompt::render(&recipe.prompt, &recipe.params, &model.spec))
-    }
-}
-
-fn nearest_model(wanted: &str, names: &[&str], command: Command) -> String {
-    let best = names
-        .iter()
-        .max_by(|a, b| strsim::jaro_winkler(wanted, a).total_cmp(&strsim::jaro_winkler(wanted, b)));
-    match best {
-        Some(best) => {
-            format!(" for {}: did you mean “{best}”? Here are: {}", command.as_str(), names.join(", "))
-        }
-        None => format!(" for {}, nor any other yet", command.as_str()),
     }
 }
 

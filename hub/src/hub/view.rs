@@ -10,7 +10,7 @@ use crate::{
     job::{Job, Output, State},
     model::ModelSpec,
     queue::{self, Place},
-    recipe::Recipe,
+    recipe::{Recipe, RecipeId},
 };
 
 /// A job with all that is shown of it.
@@ -42,6 +42,29 @@ pub struct OutputView {
 }
 
 impl JobView {
+    /// One line on where the job stands.
+    pub fn status(&self) -> String {
+        let retried =
+            if self.job.attempt > 1 { format!(", attempt {}", self.job.attempt) } else { String::new() };
+        match self.job.state {
+            State::Queued => match self.place {
+                Some(place) => place_line(&self.model.name, place),
+                None => "In line".to_owned(),
+            },
+            State::Leased => format!("Starting{retried}"),
+            State::Running => format!("Running, {} %{retried}", self.percent()),
+            State::Succeeded => "Done".to_owned(),
+            State::Failed => "Failed; nothing was charged".to_owned(),
+            State::Cancelled => "Cancelled; nothing was charged".to_owned(),
+            State::Expired => "Given up; nothing was charged".to_owned(),
+        }
+    }
+
+    /// Part done, in percent.
+    pub fn percent(&self) -> u32 {
+        (self.live.progress * 100.0) as u32
+    }
+
     /// Text of the answer: final, or so far.
     pub fn text(&self) -> Option<&str> {
         let done = self.outputs.first().and_then(|output| output.text.as_deref());
@@ -49,7 +72,29 @@ impl JobView {
     }
 }
 
+fn place_line(model: &str, place: Place) -> String {
+    let position = match place.position {
+        1 => "Next in line".to_owned(),
+        position => format!("Number {position} in line"),
+    };
+    match place.eta_ms {
+        Some(ms) => format!("{position}, about {} s", (ms + 999) / 1_000),
+        None => format!("{position}; no worker for {model} is here right now"),
+    }
+}
+
 impl Hub {
+    /// The newest success of a recipe as people see it: a public one, or else a private one, which whoever asks must not
+    /// show to others.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`] if there is none.
+    pub async fn shown(&self, recipe: RecipeId) -> Result<JobView, Refusal> {
+        let job = self.store.success_of(recipe).await?;
+        let job = job.ok_or_else(|| Refusal::Missing(format!("result of recipe {}", recipe.short())))?;
+        self.view(&job.id).await
+    }
+
     /// A job as people see it.
     ///
     /// # Errors

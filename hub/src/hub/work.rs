@@ -19,7 +19,7 @@ use crate::{
     recipe::Recipe,
     schema::{self, BadSpec},
     step,
-    store::{Completion, Ending, Retry, StoreError, WEB},
+    store::{Completion, Ending, Retry, StoreError},
     wire,
 };
 
@@ -88,6 +88,7 @@ impl Hub {
         self.presence.insert(worker.to_owned(), now);
         let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
         tracing::info!(worker, models = names.join(" "), "worker is here");
+        self.look_at_models().await?;
         Ok(wire::Welcome {
             heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
             lease_ms: self.settings.lease.as_millis() as u64,
@@ -271,7 +272,7 @@ impl Hub {
             cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
             allowance_ms: self.settings.allowance_ms,
         };
-        let ending = self.store.complete(&completion, WEB, self.seam.now()).await?;
+        let ending = self.store.complete(&completion, self.seam.now()).await?;
         step::done("completed");
         if let Ending::Now(job) = &ending {
             tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, "completed");
@@ -297,7 +298,7 @@ impl Hub {
         self.live.remove(&job.id);
         self.tell(&job.channel, &job.id, Change::State);
         if job.state.is_final() {
-            self.post_ready.notify_one();
+            self.posts.send_modify(|count| *count += 1);
         } else {
             self.work_ready.notify_waiters();
         }

@@ -28,7 +28,7 @@ impl Draft {
         let mut params = Params::new();
         let mut ratio = None;
         for typed in &self.flags {
-            if typed.name == "ar" && takes_ratio(&fields) {
+            if typed.name == RATIO && takes_ratio(&fields) {
                 ratio = Some(parse_ratio(typed, &mut words)?);
                 continue;
             }
@@ -67,11 +67,49 @@ pub fn render(prompt: &Prompt, params: &Params, spec: &ModelSpec) -> String {
     format!("{} {body} --model {}", spec.media.command().as_str(), spec.name)
 }
 
-/// A flag as it is typed behind the words of a picture's prompt, with what somebody put into a form.
-pub fn typed_flag(field: &Field, typed: &str) -> String {
-    match field.kind {
-        Kind::Switch => format!(" --{}", field.flag),
-        Kind::Text { .. } | Kind::List => format!(" --{} {}", field.flag, super::escape_words(&quote(typed))),
+/// The line that words and settings make. Settings go by the input's name and hold what somebody typed or picked; one
+/// that is empty or at its default adds nothing. The setting `model` names the model, unless the words do.
+pub fn compose(words: &str, spec: &ModelSpec, settings: &[(String, String)]) -> String {
+    let mut line = words.trim().to_owned();
+    let setting =
+        |name: &str| settings.iter().find(|(set, _)| set == name).map_or("", |(_, typed)| typed.trim());
+    let model = setting("model");
+    if !model.is_empty() && !line.contains("--model ") {
+        line.push_str(&format!(" --model {model}"));
+    }
+    for field in schema::fields(spec) {
+        let typed = setting(&field.name);
+        if !typed.is_empty() && typed != field.default.as_ref().map(written).unwrap_or_default() {
+            line.push_str(&typed_flag(&field, typed, spec.media));
+        }
+    }
+    line
+}
+
+/// A value as a form holds it.
+pub fn written(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "on".to_owned(),
+        Value::Bool(false) => String::new(),
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+/// A flag as it is typed behind the words; only pictures' lines have choices to escape.
+pub fn typed_flag(field: &Field, typed: &str, media: Media) -> String {
+    match (&field.kind, media) {
+        (Kind::Switch, _) if typed == "on" => format!(" --{}", field.flag),
+        (Kind::Text { .. } | Kind::List, Media::Image) => {
+            format!(" --{} {}", field.flag, super::escape_words(&quote(typed)))
+        }
+        (Kind::Text { .. } | Kind::List, Media::Text) => {
+            format!(" --{} {}", field.flag, line::escape(&quote(typed)))
+        }
+        (Kind::Images, _) => {
+            typed.split_whitespace().map(|picture| format!(" --{} {picture}", field.flag)).collect()
+        }
         _ => format!(" --{} {typed}", field.flag),
     }
 }
@@ -80,7 +118,9 @@ pub fn typed_flag(field: &Field, typed: &str) -> String {
 fn flag_values(field: &Field, value: &Value) -> Vec<String> {
     match (&field.kind, value) {
         (Kind::Switch, Value::Bool(true)) => vec![String::new()],
-        (Kind::List, Value::Array(items)) => items.iter().filter_map(Value::as_str).map(quote).collect(),
+        (Kind::List | Kind::Images, Value::Array(items)) => {
+            items.iter().filter_map(Value::as_str).map(quote).collect()
+        }
         (Kind::Text { .. }, Value::String(text)) => vec![quote(text)],
         (_, Value::String(text)) => vec![text.clone()],
         _ => vec![value.to_string()],
@@ -139,7 +179,8 @@ fn parse_value(field: &Field, typed: &Typed, words: &mut String) -> Result<Value
             "false" | "off" => (Value::Bool(false), left),
             _ => (Value::Bool(true), typed.rest.as_str()),
         },
-        Kind::Choice(_) => (Value::from(word), left),
+        Kind::Choice(_) | Kind::Image => (Value::from(word), left),
+        Kind::Images => (Value::from(vec![word]), left),
         Kind::Text { .. } => {
             let (text, left) = unquote(&typed.rest);
             (Value::from(text), left)
@@ -162,10 +203,31 @@ fn parse_value(field: &Field, typed: &Typed, words: &mut String) -> Result<Value
     Ok(value)
 }
 
+/// The flag for a picture's shape, which is no input of its own.
+pub(super) const RATIO: &str = "ar";
+
+/// What a flag sets: an input, or [`RATIO`]; the flag itself where the model has none such.
+pub(super) fn key(fields: &[Field], flag: &str) -> String {
+    find(fields, flag).map_or(flag, |field| &field.name).to_owned()
+}
+
+/// Whether a model takes a flag as it stands, with no words left over.
+pub(super) fn fit(fields: &[Field], typed: &Typed, spec: &ModelSpec) -> Result<(), BadPrompt> {
+    let mut left = String::new();
+    match typed.name == RATIO && takes_ratio(fields) {
+        true => drop(parse_ratio(typed, &mut left)?),
+        false => {
+            let field = find(fields, &typed.name).ok_or_else(|| unknown(fields, typed, spec))?;
+            parse_value(field, typed, &mut left)?;
+        }
+    }
+    if left.is_empty() { Ok(()) } else { Err(BadPrompt::NotFlags(left)) }
+}
+
 fn unknown(fields: &[Field], typed: &Typed, spec: &ModelSpec) -> BadPrompt {
     let mut known: Vec<&str> = fields.iter().map(|field| field.flag.as_str()).collect();
     if takes_ratio(fields) {
-        known.push("ar");
+        known.push(RATIO);
     }
     known.push("model");
     let names =
@@ -188,7 +250,7 @@ fn takes_ratio(fields: &[Field]) -> bool {
 
 fn bad_ratio(given: &str) -> BadPrompt {
     BadPrompt::Value {
-        flag: "ar".to_owned(),
+        flag: RATIO.to_owned(),
         given: format!("--ar {given}").trim_end().to_owned(),
         expected: "width:height with whole numbers, not longer than 8:1".to_owned(),
         example: "3:2".to_owned(),
@@ -221,7 +283,7 @@ fn apply_ratio(fields: &[Field], ratio: f64, params: &mut Params) -> Result<(), 
     };
     let typed = |name: &str| params.get(name).and_then(Value::as_f64);
     let (width, height) = match (typed(input::WIDTH), typed(input::HEIGHT)) {
-        (Some(_), Some(_)) => return Err(BadPrompt::Twice { flag: "ar".to_owned() }),
+        (Some(_), Some(_)) => return Err(BadPrompt::Twice { flag: RATIO.to_owned() }),
         (Some(width), None) => (width, width / ratio),
         (None, Some(height)) => (height * ratio, height),
         (None, None) => {

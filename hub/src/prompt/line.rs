@@ -85,7 +85,7 @@ fn split_command(line: &str) -> Result<(Command, &str), BadPrompt> {
     }
 }
 
-fn draft(command: Command, text: &str) -> Result<Draft, BadPrompt> {
+pub(super) fn draft(command: Command, text: &str) -> Result<Draft, BadPrompt> {
     let (head, mut flags) = split_flags(text);
     let mut model = None;
     let mut words = head;

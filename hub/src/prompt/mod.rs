@@ -3,6 +3,7 @@
 //! [`parse_line`] splits a line into [`Draft`]s without knowing any model; [`Draft::resolve`] reads the flags by a
 //! model's schema; [`render`] writes the line that resolves to the same again.
 
+mod defaults;
 mod flags;
 mod line;
 mod permute;
@@ -11,7 +12,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use flags::{render, typed_flag};
+pub use defaults::Defaults;
+pub use flags::{compose, render, typed_flag, written};
 pub use line::{Command, Draft, parse_line};
 
 /// The longest prompt accepted, in characters. Midjourney's own limit is 6,000; nobody reads more.
@@ -86,6 +88,9 @@ pub enum BadPrompt {
         /// A value that works.
         example: String,
     },
+    /// Words where only flags are taken.
+    #[error("“{0}” is no flag: write flags alone, as in “--ar 3:2”.")]
+    NotFlags(String),
     /// A `{` without `}` or the other way round.
     #[error("A “{0}” has no partner: write choices as “{{red, blue}} bird”, or “\\{0}” for the sign itself.")]
     Brace(char),
@@ -124,6 +129,11 @@ impl Prompt {
 /// Words of foreign text, written so that none of them is read as a flag or a choice.
 pub fn escape_words(text: &str) -> String {
     permute::escape(&line::escape(text))
+}
+
+/// Words of foreign text for a language model, written so that none of them is read as a flag.
+pub fn escape_flags(text: &str) -> String {
+    line::escape(text)
 }
 
 fn check_length(text: &str) -> Result<(), BadPrompt> {

@@ -1,9 +1,14 @@
 //! A schema's properties as fields: what a flag or a form control for each of them admits.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 use super::normal;
-use crate::model::{ModelSpec, input};
+use crate::{
+    canonical::Digest,
+    model::{ModelSpec, input},
+};
 
 /// One input that people can set.
 #[derive(Debug, Clone, PartialEq)]
@@ -55,6 +60,10 @@ pub enum Kind {
     Choice(Vec<String>),
     /// Texts; the flag may be repeated.
     List,
+    /// A picture, by the name of its blob.
+    Image,
+    /// Pictures; the flag may be repeated.
+    Images,
 }
 
 impl Kind {
@@ -70,6 +79,8 @@ impl Kind {
             Self::Text { max_chars } => format!("text of at most {max_chars} characters"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List => "some text; give it again for more".to_owned(),
+            Self::Image => "the id of a picture that is here".to_owned(),
+            Self::Images => "the id of a picture that is here; give it again for more".to_owned(),
         }
     }
 
@@ -84,6 +95,8 @@ impl Kind {
             Self::Text { max_chars } => value.as_str().is_some_and(|text| text.chars().count() <= *max_chars),
             Self::Choice(words) => value.as_str().is_some_and(|word| words.iter().any(|known| known == word)),
             Self::List => value.is_array(),
+            Self::Image => names_blob(value),
+            Self::Images => value.as_array().is_some_and(|items| items.iter().all(names_blob)),
         }
     }
 }
@@ -94,12 +107,17 @@ impl Field {
         match (&self.kind, &self.default) {
             (Kind::Text { .. } | Kind::List, _) => "some words".to_owned(),
             (Kind::Switch, _) => "on".to_owned(),
+            (Kind::Image | Kind::Images, _) => Digest::of_bytes(b"").to_string(),
             (_, Some(Value::String(text))) => text.clone(),
             (_, Some(value)) => value.to_string(),
             (Kind::Integer { min, .. }, None) => min.max(&7).to_string(),
             (kind, None) => kind.expected(),
         }
     }
+}
+
+fn names_blob(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.parse::<Digest>().is_ok())
 }
 
 /// The inputs that people can set, in the order of forms. Hidden ones (`x-hidden`), which only moves set, are left out.
@@ -157,12 +175,33 @@ fn kind(name: &str, property: &Map<String, Value>) -> Option<Kind> {
             max: number("maximum").unwrap_or(1e15),
         }),
         "boolean" => Some(Kind::Switch),
+        "string" if is_picture(property) => Some(Kind::Image),
         "string" => Some(Kind::Text { max_chars: number("maxLength").unwrap_or(4_000.0) as usize }),
         "array" if property.get("items").and_then(|items| items.get("type")) == Some(&"string".into()) => {
-            Some(Kind::List)
+            let pictures = property.get("items").and_then(Value::as_object).is_some_and(is_picture);
+            Some(if pictures { Kind::Images } else { Kind::List })
         }
         _ => None,
     }
+}
+
+/// Whether text by this schema is the name of a picture's blob.
+fn is_picture(schema: &Map<String, Value>) -> bool {
+    schema.get("x-media").and_then(Value::as_str) == Some("image")
+}
+
+/// The pictures that inputs name, hidden inputs included.
+pub fn pictures(params: &BTreeMap<String, Value>, spec: &ModelSpec) -> Vec<Digest> {
+    let of = |(name, property): (&String, &Value)| {
+        let value = params.get(name)?;
+        match kind(name, property.as_object()?)? {
+            Kind::Image => Some(std::slice::from_ref(value)),
+            Kind::Images => value.as_array().map(Vec::as_slice),
+            _ => None,
+        }
+    };
+    let named = spec.properties().into_iter().flatten().filter_map(of).flatten();
+    named.filter_map(|value| value.as_str()?.parse().ok()).collect()
 }
 
 /// A typed number in its normal form.

@@ -14,6 +14,8 @@ pub struct NewJob {
     pub recipe: Recipe,
     /// Expected cost in milliseconds of the device.
     pub estimate_ms: i64,
+    /// The surface's own note on how to answer.
+    pub reply: Option<String>,
 }
 
 /// For whom and under which limits.
@@ -23,6 +25,8 @@ pub struct Admitted<'a> {
     pub member: &'a str,
     /// Where.
     pub channel: &'a str,
+    /// Whether its member alone sees what comes of it.
+    pub private: bool,
     /// Which lane.
     pub lane: Lane,
     /// Share of the fleet relative to others; 1 is ordinary.
@@ -165,8 +169,8 @@ async fn insert_job(
         .await?;
     sqlx::query(
         "INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                          expires_at, created_at)
-         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)",
+                          expires_at, created_at, private, reply, allowance_ms)
+         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&job.id)
     .bind(job.recipe.id().to_string())
@@ -179,6 +183,9 @@ async fn insert_job(
     .bind(job.estimate_ms)
     .bind(admitted.expires_at)
     .bind(admitted.now)
+    .bind(admitted.private)
+    .bind(&job.reply)
+    .bind(admitted.allowance_ms)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -1,11 +1,15 @@
 //! Model versions, the workers that serve them, and channels.
 
+use std::collections::HashSet;
+
 use super::{Store, StoreError, read_json, view::Channel};
 use crate::{canonical::Digest, model::ModelSpec, queue::Server, seam::Millis};
 
 /// A model version with what the hub has learnt of it.
 #[derive(Debug, Clone)]
 pub struct KnownModel {
+    /// The version.
+    pub digest: Digest,
     /// What it says of itself.
     pub spec: ModelSpec,
     /// Measured cost over announced cost.
@@ -57,24 +61,36 @@ impl Store {
 
     /// The newest version of every model that a worker ever announced, newest first.
     pub async fn models(&self) -> Result<Vec<KnownModel>, StoreError> {
-        let rows: Vec<(String, f64)> = sqlx::query_as(
-            "SELECT spec, cost_ratio FROM model AS m
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT digest, spec, cost_ratio FROM model AS m
              WHERE digest = (SELECT digest FROM model WHERE name = m.name ORDER BY last_seen DESC, digest LIMIT 1)
              ORDER BY name",
         )
         .fetch_all(&self.read)
         .await?;
-        rows.iter().map(known).collect()
+        rows.into_iter().map(known).collect()
     }
 
     /// One version, however old.
     pub async fn model(&self, digest: Digest) -> Result<Option<KnownModel>, StoreError> {
-        let row: Option<(String, f64)> =
-            sqlx::query_as("SELECT spec, cost_ratio FROM model WHERE digest = ?")
-                .bind(digest.to_string())
-                .fetch_optional(&self.read)
-                .await?;
-        row.as_ref().map(known).transpose()
+        let row: Option<Row> = sqlx::query_as("SELECT digest, spec, cost_ratio FROM model WHERE digest = ?")
+            .bind(digest.to_string())
+            .fetch_optional(&self.read)
+            .await?;
+        row.map(known).transpose()
+    }
+
+    /// The versions that these workers serve, those set aside left out.
+    pub async fn served_by(&self, present: &[String], now: Millis) -> Result<HashSet<Digest>, StoreError> {
+        let served: Vec<String> = sqlx::query_scalar(
+            "SELECT DISTINCT model FROM worker_model JOIN worker ON worker.name = worker
+             WHERE worker IN (SELECT value FROM json_each(?)) AND set_aside_until <= ?",
+        )
+        .bind(crate::canonical::to_string(&present))
+        .bind(now)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(served.iter().filter_map(|text| text.parse().ok()).collect())
     }
 
     /// The workers that can be given work: those in `present`, with what they can serve and what keeps them busy.
@@ -105,14 +121,14 @@ impl Store {
         Ok(fleet)
     }
 
-    /// Makes the channels those of the settings. A channel that is no longer there keeps its posts.
+    /// Makes the web channels those of the settings. A channel that is no longer there keeps its posts.
     pub async fn put_channels(&self, channels: &[Channel]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE channel SET position = -1").execute(&mut *tx).await?;
+        sqlx::query("UPDATE channel SET position = -1 WHERE surface = 'web'").execute(&mut *tx).await?;
         for (position, channel) in channels.iter().enumerate() {
             sqlx::query(
                 "INSERT INTO channel (id, title, topic, position) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (id) DO UPDATE SET title = ?2, topic = ?3, position = ?4",
+                 ON CONFLICT (id) DO UPDATE SET title = ?2, topic = ?3, position = ?4 WHERE surface = 'web'",
             )
             .bind(&channel.id)
             .bind(&channel.title)
@@ -125,16 +141,25 @@ impl Store {
         Ok(())
     }
 
-    /// The channels, in their order.
+    /// The web channels, in their order.
     pub async fn channels(&self) -> Result<Vec<Channel>, StoreError> {
-        let channels =
-            sqlx::query_as("SELECT id, title, topic FROM channel WHERE position >= 0 ORDER BY position")
-                .fetch_all(&self.read)
-                .await?;
+        let channels = sqlx::query_as(
+            "SELECT id, title, topic FROM channel WHERE position >= 0 AND surface = 'web' ORDER BY position",
+        )
+        .fetch_all(&self.read)
+        .await?;
         Ok(channels)
     }
 }
 
-fn known((spec, cost_ratio): &(String, f64)) -> Result<KnownModel, StoreError> {
-    Ok(KnownModel { spec: read_json("model", spec)?, cost_ratio: *cost_ratio })
+#[derive(sqlx::FromRow)]
+struct Row {
+    #[sqlx(try_from = "String")]
+    digest: Digest,
+    spec: String,
+    cost_ratio: f64,
+}
+
+fn known(row: Row) -> Result<KnownModel, StoreError> {
+    Ok(KnownModel { digest: row.digest, spec: read_json("model", &row.spec)?, cost_ratio: row.cost_ratio })
 }

@@ -26,7 +26,7 @@ pub struct Completion<'a> {
     pub outputs: i64,
     /// Measured cost.
     pub cost_ms: i64,
-    /// Allowance of the member's period, so that settling never goes below zero.
+    /// Allowance of a member's period where the job has none of its own, so that settling never goes below zero.
     pub allowance_ms: i64,
 }
 
@@ -96,12 +96,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] for a late result; [`StoreError::Missing`] if not every output was stored.
-    pub async fn complete(
-        &self,
-        done: &Completion<'_>,
-        surface: &str,
-        now: Millis,
-    ) -> Result<Ending, StoreError> {
+    pub async fn complete(&self, done: &Completion<'_>, now: Millis) -> Result<Ending, StoreError> {
         let mut tx = self.begin().await?;
         if let Some(job) = already(&mut tx, done, State::Succeeded).await? {
             return Ok(Ending::Before(job));
@@ -125,7 +120,7 @@ impl Store {
         learn_cost(&mut tx, &job, cost_ms).await?;
         worker_did(&mut tx, done.worker, Attempt::Good, now).await?;
         let job = end(&mut tx, &job, State::Succeeded, None, Some(cost_ms), now).await?;
-        to_outbox(&mut tx, &job, surface, now).await?;
+        to_outbox(&mut tx, &job, now).await?;
         tx.commit().await?;
         Ok(Ending::Now(job))
     }
@@ -158,14 +153,19 @@ impl Store {
         if job.state.is_final() {
             return Err(illegal(&job.id, job.state, State::Cancelled));
         }
-        if job.state == State::Queued {
-            close_gap(&mut tx, &job).await?;
-        }
-        refund(&mut tx, &job, now).await?;
-        let job = end(&mut tx, &job, State::Cancelled, None, None, now).await?;
+        let job = cancel(&mut tx, &job, now).await?;
         tx.commit().await?;
         Ok(Ending::Now(job))
     }
+}
+
+/// Ends a job that has not ended, refunds it, and closes the gap it leaves in the member's tags.
+pub(super) async fn cancel(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+    if job.state == State::Queued {
+        close_gap(tx, job).await?;
+    }
+    refund(tx, job, now).await?;
+    end(tx, job, State::Cancelled, None, None, now).await
 }
 
 async fn by_id(tx: Tx<'_, '_>, job: &str) -> Result<Job, StoreError> {
@@ -237,7 +237,7 @@ pub(super) async fn put_back_or_fail(
     let Some(wait) = again else {
         refund(tx, job, now).await?;
         let job = end(tx, job, State::Failed, Some(reason), None, now).await?;
-        to_outbox(tx, &job, super::outbox::WEB, now).await?;
+        to_outbox(tx, &job, now).await?;
         return Ok(job);
     };
     let job = sqlx::query_as(
@@ -256,7 +256,7 @@ pub(super) async fn expire(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job
     refund(tx, job, now).await?;
     let reason = "no worker was free for it in time";
     let job = end(tx, job, State::Expired, Some(reason), None, now).await?;
-    to_outbox(tx, &job, super::outbox::WEB, now).await?;
+    to_outbox(tx, &job, now).await?;
     Ok(job)
 }
 
@@ -280,14 +280,16 @@ async fn settle(
     allowance_ms: i64,
     now: Millis,
 ) -> Result<(), StoreError> {
-    let (period, reserved): (i64, i64) =
-        sqlx::query_as("SELECT period, -gpu_ms FROM ledger WHERE job = ? AND kind = 'reserve'")
-            .bind(&job.id)
-            .fetch_one(&mut **tx)
-            .await?;
+    let (period, reserved, own): (i64, i64, Option<i64>) = sqlx::query_as(
+        "SELECT period, -gpu_ms, allowance_ms FROM ledger JOIN job ON job.id = job
+         WHERE job.id = ? AND kind = 'reserve'",
+    )
+    .bind(&job.id)
+    .fetch_one(&mut **tx)
+    .await?;
     let sum: i64 =
         sqlx::query_scalar(SUM_OF_PERIOD).bind(&job.member).bind(period).fetch_one(&mut **tx).await?;
-    let left = (allowance_ms + sum).max(0);
+    let left = (own.unwrap_or(allowance_ms) + sum).max(0);
     let charge = cost_ms.min(reserved + left);
     sqlx::query(
         "INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES (?, ?, ?, 'settle', ?, ?)",
@@ -359,14 +361,15 @@ async fn close_gap(tx: Tx<'_, '_>, job: &Job) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn to_outbox(tx: Tx<'_, '_>, job: &Job, surface: &str, now: Millis) -> Result<(), StoreError> {
+/// What ended is owed to the surface that its channel is on.
+async fn to_outbox(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO outbox (job, surface, created_at, next_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO outbox (job, surface, created_at, next_at)
+         SELECT ?1, surface, ?2, ?2 FROM channel WHERE id = ?3 ON CONFLICT DO NOTHING",
     )
     .bind(&job.id)
-    .bind(surface)
     .bind(now)
-    .bind(now)
+    .bind(&job.channel)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -15,7 +15,7 @@ pub struct Relative {
     pub made_by: String,
     /// The neighbour's prompt.
     pub prompt: String,
-    /// A successful job of the neighbour, where there is one.
+    /// A successful public job of the neighbour, where there is one.
     pub job: Option<String>,
 }
 
@@ -33,7 +33,7 @@ impl Store {
     pub async fn parents(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
         let relatives = sqlx::query_as(
             "SELECT recipe.id AS recipe, idx, made_by, body ->> 'prompt' AS prompt,
-                    (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded') AS job
+                    (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
              FROM recipe_parent JOIN recipe ON recipe.id = parent WHERE child = ? ORDER BY position",
         )
         .bind(id.to_string())
@@ -42,12 +42,13 @@ impl Store {
         Ok(relatives)
     }
 
-    /// What was made from a recipe, newest first, at most 200.
+    /// What was made from a recipe in public, newest first, at most 200.
     pub async fn children(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
         let relatives = sqlx::query_as(
             "SELECT recipe.id AS recipe, MIN(idx) AS idx, MIN(made_by) AS made_by, body ->> 'prompt' AS prompt,
-                    (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded') AS job
-             FROM recipe_parent JOIN recipe ON recipe.id = child WHERE parent = ?
+                    (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
+             FROM recipe_parent JOIN recipe ON recipe.id = child
+             WHERE parent = ? AND EXISTS (SELECT 1 FROM job WHERE job.recipe = recipe.id AND NOT private)
              GROUP BY recipe.id ORDER BY created_at DESC, recipe.id LIMIT 200",
         )
         .bind(id.to_string())

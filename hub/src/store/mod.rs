@@ -5,9 +5,11 @@
 
 mod admit;
 mod catalogue;
+mod community;
 mod finish;
 mod lease;
 mod lineage;
+mod moderate;
 mod outbox;
 mod people;
 mod view;
@@ -21,9 +23,11 @@ use sqlx::{
 
 pub use admit::{Admitted, NewJob};
 pub use catalogue::KnownModel;
+pub use community::Ground;
 pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;
+pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
 pub use view::{Channel, PostRow};

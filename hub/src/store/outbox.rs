@@ -17,13 +17,16 @@ pub struct Due {
     pub channel: String,
     /// Tries so far.
     pub attempts: i64,
+    /// Whether its member alone may see it: it is answered, never posted.
+    pub private: bool,
 }
 
 impl Store {
     /// Posts for `surface` that are due, oldest first.
     pub async fn due(&self, surface: &str, now: Millis) -> Result<Vec<Due>, StoreError> {
         let due = sqlx::query_as(
-            "SELECT outbox.id, outbox.job, job.channel, outbox.attempts FROM outbox JOIN job ON job.id = outbox.job
+            "SELECT outbox.id, outbox.job, job.channel, outbox.attempts, job.private
+             FROM outbox JOIN job ON job.id = outbox.job
              WHERE surface = ? AND delivered_at IS NULL AND next_at <= ? ORDER BY outbox.id LIMIT 100",
         )
         .bind(surface)
@@ -33,7 +36,17 @@ impl Store {
         Ok(due)
     }
 
-    /// Publishes on the web channel: the post and the mark that it is delivered, in one transaction.
+    /// Marks a delivery as done without a post: what is private, or has nowhere to go.
+    pub async fn delivered(&self, due: &Due, now: Millis) -> Result<(), StoreError> {
+        sqlx::query("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL")
+            .bind(now)
+            .bind(due.id)
+            .execute(&self.write)
+            .await?;
+        Ok(())
+    }
+
+    /// Publishes: the post and the mark that it is delivered, in one transaction.
     pub async fn publish(&self, due: &Due, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query("INSERT INTO post (job, channel, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")

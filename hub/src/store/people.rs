@@ -1,7 +1,13 @@
 //! Members and tokens. Tokens are stored hashed.
 
+use sqlx::{Sqlite, Transaction};
+
 use super::{Store, StoreError};
-use crate::{canonical::Digest, seam::Millis};
+use crate::{
+    canonical::Digest,
+    community::{Preferences, Remix},
+    seam::Millis,
+};
 
 /// Somebody who asks for generations.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -33,15 +39,41 @@ impl TokenKind {
 impl Store {
     /// Adds a member, or renames one that is there.
     pub async fn put_member(&self, member: &Member, now: Millis) -> Result<(), StoreError> {
-        sqlx::query(
-            "INSERT INTO member (id, name, created_at) VALUES (?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-        )
-        .bind(&member.id)
-        .bind(&member.name)
-        .bind(now)
-        .execute(&self.write)
-        .await?;
+        let mut tx = self.begin().await?;
+        put(&mut tx, member, now).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What a member prefers; the default for who never said.
+    pub async fn preferences(&self, member: &str) -> Result<Preferences, StoreError> {
+        let row: Option<(String, bool)> =
+            sqlx::query_as("SELECT defaults, remix FROM preference WHERE member = ?")
+                .bind(member)
+                .fetch_optional(&self.read)
+                .await?;
+        Ok(row.map_or_else(Preferences::default, |(defaults, remix)| Preferences {
+            defaults,
+            remix: if remix { Remix::On } else { Remix::Off },
+        }))
+    }
+
+    /// Keeps what a member prefers.
+    pub async fn put_preferences(
+        &self,
+        who: &Member,
+        preferences: &Preferences,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        put_unknown(&mut tx, who, now).await?;
+        sqlx::query("INSERT OR REPLACE INTO preference (member, defaults, remix) VALUES (?, ?, ?)")
+            .bind(&who.id)
+            .bind(&preferences.defaults)
+            .bind(preferences.remix == Remix::On)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -113,4 +145,37 @@ impl Store {
         .await?;
         Ok(done.rows_affected())
     }
+}
+
+/// Adds a member, or renames one that is there.
+pub(super) async fn put(
+    tx: &mut Transaction<'_, Sqlite>,
+    member: &Member,
+    now: Millis,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO member (id, name, created_at) VALUES (?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+    )
+    .bind(&member.id)
+    .bind(&member.name)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Adds a member who is not there yet.
+pub(super) async fn put_unknown(
+    tx: &mut Transaction<'_, Sqlite>,
+    member: &Member,
+    now: Millis,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO member (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(&member.id)
+        .bind(&member.name)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }

@@ -47,15 +47,38 @@ impl Store {
         Ok(outputs)
     }
 
-    /// Jobs of a channel that have not ended, oldest first.
+    /// Public jobs of a channel that have not ended, oldest first.
     pub async fn live_in(&self, channel: &str) -> Result<Vec<Job>, StoreError> {
         let jobs = sqlx::query_as(
-            "SELECT * FROM job WHERE channel = ? AND state IN ('queued', 'leased', 'running') ORDER BY id LIMIT 200",
+            "SELECT * FROM job WHERE channel = ? AND NOT private AND state IN ('queued', 'leased', 'running')
+             ORDER BY id LIMIT 200",
         )
         .bind(channel)
         .fetch_all(&self.read)
         .await?;
         Ok(jobs)
+    }
+
+    /// Jobs of a surface that have not ended and have a note on how to answer, oldest first.
+    pub async fn live_on(&self, surface: &str) -> Result<Vec<Job>, StoreError> {
+        let jobs = sqlx::query_as(
+            "SELECT job.* FROM job JOIN channel ON channel.id = job.channel
+             WHERE surface = ? AND reply IS NOT NULL AND state IN ('queued', 'leased', 'running') ORDER BY job.id",
+        )
+        .bind(surface)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(jobs)
+    }
+
+    /// Keeps a surface's note on how to answer a job.
+    pub async fn note_reply(&self, job: &str, reply: &str) -> Result<(), StoreError> {
+        sqlx::query("UPDATE job SET reply = ? WHERE id = ?")
+            .bind(reply)
+            .bind(job)
+            .execute(&self.write)
+            .await?;
+        Ok(())
     }
 
     /// Jobs a member has not got yet, oldest first.
@@ -87,10 +110,10 @@ impl Store {
         Ok(posts)
     }
 
-    /// A successful job of a recipe, the newest.
+    /// A successful job of a recipe: the newest public one, or else the newest private one.
     pub async fn success_of(&self, recipe: RecipeId) -> Result<Option<Job>, StoreError> {
         let job = sqlx::query_as(
-            "SELECT * FROM job WHERE recipe = ? AND state = 'succeeded' ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM job WHERE recipe = ? AND state = 'succeeded' ORDER BY private, id DESC LIMIT 1",
         )
         .bind(recipe.to_string())
         .fetch_optional(&self.read)

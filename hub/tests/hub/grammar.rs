@@ -128,3 +128,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn words_and_settings_make_a_line() {
+    let compose = |words: &str, settings: &[(&str, &str)]| {
+        let settings: Vec<(String, String)> =
+            settings.iter().map(|(name, typed)| ((*name).to_owned(), (*typed).to_owned())).collect();
+        prompt::compose(words, &painter(), &settings)
+    };
+    let settings =
+        [("steps", "9"), ("count", "4"), ("tile", "on"), ("negative_prompt", "--fog {x}"), ("seed", "")];
+    assert_eq!(compose(" a pond ", &settings), r"a pond --no \\--fog \{x\} --steps 9 --tile");
+    let (prompt, params) = resolve(&compose("a pond", &settings)).unwrap();
+    assert_eq!((prompt.as_str(), &params["negative_prompt"]), ("a pond", &Value::from("--fog {x}")));
+    assert_eq!(compose("a pond", &[("model", "painter"), ("nothing", "1")]), "a pond --model painter");
+    assert_eq!(compose("a pond --model other", &[("model", "painter")]), "a pond --model other");
+}

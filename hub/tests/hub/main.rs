@@ -1,6 +1,7 @@
 //! The hub through its public seams, on real SQLite, with a clock that the tests move.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod community;
 mod embed;
 mod grammar;
 mod queue;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use riff_hub::{
     admission::{Rate, Refusal},
     canonical::Digest,
-    hub::{Hub, Settings, WorkError},
+    community::WEB,
+    hub::{Act, Ask, Hub, Room, Settings, WorkError},
     job::{Job, State},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
@@ -42,6 +43,20 @@ pub fn painter() -> ModelSpec {
     spec("painter", Media::Image, schema)
 }
 
+/// A model of text that looks at a picture.
+pub fn reader() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295_u32},
+            "image": {"type": "string", "x-media": "image", "default": ""},
+            "others": {"type": "array", "items": {"type": "string", "x-media": "image"}, "default": []}
+        }
+    });
+    spec("reader", Media::Text, schema)
+}
+
 /// A model of text that takes a history.
 pub fn writer() -> ModelSpec {
     let schema = json!({
@@ -66,6 +81,8 @@ pub fn spec(name: &str, media: Media, schema: Value) -> ModelSpec {
         schema,
         fingerprint: Digest::of_bytes(name.as_bytes()),
         cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+        mature: false,
+        examples: Vec::new(),
     }
 }
 
@@ -126,11 +143,34 @@ impl Community {
     }
 
     pub async fn submit(&self, who: &Member, line: &str) -> Result<Job, Refusal> {
-        Ok(self.hub.submit(who, "general", line).await?.remove(0))
+        self.submit_in(who, "general", line).await
     }
 
     pub async fn job(&self, who: &Member, line: &str) -> Job {
         self.submit(who, line).await.unwrap()
+    }
+
+    /// A room of another surface, in the community of that id.
+    pub async fn room(&self, who: &Member, id: &str, community: &str) -> Room {
+        let room = Room {
+            id: id.into(),
+            title: id.into(),
+            surface: "chat".into(),
+            community: community.into(),
+            community_name: community.into(),
+            mature: false,
+        };
+        self.hub.enter(who, &room).await.unwrap();
+        room
+    }
+
+    pub async fn submit_in(&self, who: &Member, channel: &str, line: &str) -> Result<Job, Refusal> {
+        Ok(self.hub.submit(&Ask::public(who, channel), line).await?.remove(0))
+    }
+
+    /// A moderator of the web channels does something.
+    pub async fn act(&self, moderator: &Member, act: Act) {
+        self.hub.moderate(moderator, WEB, &act).await.unwrap();
     }
 
     pub async fn lease(&self, worker: &str) -> Option<Lease> {
@@ -142,9 +182,14 @@ impl Community {
     }
 
     pub async fn upload(&self, worker: &str, lease: &Lease) -> Result<(), WorkError> {
+        let model = self.hub.store.model(lease.recipe.model).await?.unwrap().spec;
+        let (media_type, bytes) = match model.media {
+            Media::Image => ("image/png", picture()),
+            Media::Text => ("text/plain", Bytes::from_static(b"an answer")),
+        };
         for index in 0..lease.recipe.count() {
             let held = (worker, lease.job.as_str(), lease.attempt);
-            self.hub.store_output(held, index, "image/png", picture()).await?;
+            self.hub.store_output(held, index, media_type, bytes.clone()).await?;
         }
         Ok(())
     }
@@ -154,6 +199,13 @@ impl Community {
         let outputs = lease.recipe.count();
         let complete = Complete { attempt: lease.attempt, outputs, gpu_seconds, load_seconds: 0.0 };
         self.hub.complete(worker, &lease.job, &complete).await
+    }
+
+    /// The next job is done, in a second.
+    pub async fn serve(&self, worker: &str) -> Lease {
+        let lease = self.lease(worker).await.unwrap();
+        self.finish(worker, &lease, 1.0).await.unwrap();
+        lease
     }
 
     pub async fn fail(&self, worker: &str, lease: &Lease, retry: bool) -> Result<(), WorkError> {
@@ -177,7 +229,7 @@ impl Community {
 
     /// Seconds of quota that a member has left today.
     pub async fn left(&self, who: &Member) -> f64 {
-        self.hub.allowance_left(who).await.unwrap() as f64 / 1_000.0
+        self.hub.allowance(who, WEB, &[]).await.unwrap().left_ms as f64 / 1_000.0
     }
 }
 

@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use riff_hub::wire::{Complete, Signal};
-use riff_worker::client::CallError;
+use reqwest::StatusCode;
+use riff_hub::{
+    canonical::Digest,
+    wire::{Complete, Signal},
+};
+use riff_worker::client::{CallError, Client};
 use tokio::time::Instant;
 
 use crate::hub;
@@ -84,4 +88,20 @@ async fn a_worker_in_another_language_serves() {
     let picture = alice.fetch(&post.pictures[0]).await.unwrap();
     assert_eq!(image::load_from_memory(&picture).unwrap().width(), 256);
     python.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_fetches_the_pictures_that_inputs_name() {
+    let riff = hub().await;
+    let worker = riff.worker("w").await.unwrap();
+    riff.program("robot").await.unwrap().job("a lighthouse").await.unwrap();
+    let lease = worker.lease().await.unwrap();
+    let picture = riff_tests::worker::picture(64, 64);
+    let stored = worker.client.put_output(&lease, 0, "image/png", picture).await.unwrap();
+    let bytes = worker.client.blob(stored.blob).await.unwrap();
+    assert_eq!(Digest::of_bytes(&bytes), stored.blob);
+    let absent = worker.client.blob(Digest::of_bytes(b"absent")).await;
+    assert!(matches!(absent, Err(CallError::Refused { status: StatusCode::NOT_FOUND, .. })), "{absent:?}");
+    let stranger = Client::new(riff.url(), "riff_w_wrong").unwrap();
+    assert!(matches!(stranger.blob(stored.blob).await, Err(CallError::Token(_))));
 }

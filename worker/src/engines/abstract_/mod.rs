@@ -27,6 +27,13 @@ use self::{
 };
 use crate::engine::{Artifact, Engine, EngineError, RunContext, Update};
 
+/// Prompts that show what the engine does with words.
+const EXAMPLES: [&str; 3] = [
+    "a mandala of gold and sapphire",
+    "calm sea at dawn --width 768 --height 512",
+    "wild fire::2 forest::1 --n 1",
+];
+
 /// Changes whenever the same recipe would give other bytes.
 const VERSION: &str = "riff abstract 1";
 /// Pixels of a preview's longer side; a grid's preview has four of half that.
@@ -51,6 +58,8 @@ impl Default for AbstractEngine {
                 schema: schema(),
                 fingerprint: Digest::of_bytes(VERSION.as_bytes()),
                 cost: Cost { fixed: 0.05, per_megapixel: 0.35, per_token: 0.0, load: 0.0 },
+                mature: false,
+                examples: EXAMPLES.map(str::to_owned).into(),
             },
         }
     }

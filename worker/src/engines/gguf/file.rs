@@ -14,6 +14,13 @@ use riff_hub::{
 
 use super::{llama::Shape, request, tokens::Tokens};
 
+/// Questions that any model that chats can answer.
+const EXAMPLES: [&str; 3] = [
+    "Name three colours. --temperature 0",
+    "Write a haiku about rain on a tent.",
+    "Explain tides to a child in two sentences.",
+];
+
 /// Changes whenever the same file and recipe would give another text.
 const VERSION: &str = "riff gguf 1";
 
@@ -120,6 +127,8 @@ fn spec(path: &Path, content: &Content, hash: blake3::Hash) -> Result<ModelSpec,
         fingerprint: Digest::of_bytes(format!("{VERSION} {hash}").as_bytes()),
         // Guesses from sizes of files, until the hub has measured.
         cost: Cost { fixed: 0.1, per_megapixel: 0.0, per_token: bytes / 8e9, load: bytes / 3e8 },
+        examples: EXAMPLES.map(str::to_owned).into(),
+        mature: false,
         name,
         title,
     })

@@ -1,0 +1,93 @@
+//! Pictures that come from people: taken in as blobs, opened for the recipe in them, and looked up where inputs name them.
+
+use std::io::Cursor;
+
+use bytes::Bytes;
+
+use super::Hub;
+use crate::{
+    admission::Refusal,
+    canonical::Digest,
+    embed::{self, Found},
+    media::{self, BadMedia, Checked},
+    model::{Media, ModelSpec},
+    prompt,
+    recipe::{Parent, Recipe},
+    schema,
+};
+
+/// What a picture was found to carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Opened {
+    /// It is a result that was made here.
+    Result(Parent),
+    /// The line that makes it again, as far as its file says.
+    Line(String),
+}
+
+impl Hub {
+    /// Takes in a picture from elsewhere: decodes it within limits, encodes its pixels anew, and stores them as a blob.
+    ///
+    /// # Errors
+    /// [`Refusal::Picture`] for anything but a PNG, JPEG or WebP within the limits.
+    pub async fn take_image(&self, bytes: Bytes) -> Result<Digest, Refusal> {
+        let encoded = tokio::task::spawn_blocking(move || encode_anew(&bytes))
+            .await
+            .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
+            .and_then(|encoded| encoded)
+            .map_err(Refusal::Picture)?;
+        Ok(self.blobs.put(encoded).await?)
+    }
+
+    /// Reads what a PNG carries: a result of this hub, or a line.
+    ///
+    /// # Errors
+    /// [`Refusal::Media`] if it carries nothing, [`Refusal::Missing`] if it was made with a model that is not here.
+    pub async fn open_picture(&self, bytes: impl AsRef<[u8]>) -> Result<Opened, Refusal> {
+        let embedded = match embed::read(bytes.as_ref())? {
+            Found::Recipe(embedded) => embedded,
+            Found::Line(line) => return Ok(Opened::Line(line)),
+        };
+        let id = embedded.recipe.id();
+        if self.store.recipe(id).await?.is_some() {
+            return Ok(Opened::Result(Parent { recipe: id, index: embedded.index }));
+        }
+        let models = self.store.models().await?;
+        let model = models.into_iter().find(|model| model.spec.name == embedded.model).ok_or_else(|| {
+            Refusal::Missing(format!("model “{}”, which this picture was made with,", embedded.model))
+        })?;
+        Ok(Opened::Line(prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &model.spec)))
+    }
+
+    /// The blob of a result that is a picture.
+    pub(super) async fn picture_of(&self, parent: &Parent) -> Result<Digest, Refusal> {
+        let missing = || Refusal::Missing("finished picture to describe".to_owned());
+        let job = self.store.success_of(parent.recipe).await?.ok_or_else(missing)?;
+        let outputs = self.store.outputs(&job).await?;
+        let picture = outputs
+            .into_iter()
+            .find(|output| output.idx == i64::from(parent.index) && output.media_type.starts_with("image/"));
+        Ok(picture.ok_or_else(missing)?.blob)
+    }
+
+    /// Refuses inputs that name a picture that is not here.
+    pub(super) async fn check_pictures(&self, recipe: &Recipe, spec: &ModelSpec) -> Result<(), Refusal> {
+        for picture in schema::pictures(&recipe.params, spec) {
+            if !self.blobs.holds(picture).await? {
+                return Err(Refusal::Missing(format!("picture {}", picture.short())));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_anew(bytes: &Bytes) -> Result<Bytes, BadMedia> {
+    let Checked::Image(image) = media::check("image", Media::Image, bytes)? else {
+        return Err(BadMedia::Unreadable("it is text".to_owned()));
+    };
+    let mut encoded = Cursor::new(Vec::new());
+    image
+        .write_to(&mut encoded, image::ImageFormat::Png)
+        .map_err(|error| BadMedia::Unreadable(error.to_string()))?;
+    Ok(encoded.into_inner().into())
+}

@@ -1,0 +1,204 @@
+//! Communities: their rooms and what holds in them.
+
+use super::{Member, Store, StoreError, people};
+use crate::{
+    community::{Restriction, Room, Rules},
+    seam::Millis,
+};
+
+/// A channel as admission sees it.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct Ground {
+    /// The channel's community.
+    pub community: String,
+    /// Whether only adults are there.
+    pub mature: bool,
+    /// Whether a moderator paused it.
+    pub paused: bool,
+    /// Whether it is one of those that take prompts.
+    pub open: bool,
+}
+
+impl Store {
+    /// Takes in a member and a room as a surface knows them.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] if another surface has a channel of that id.
+    pub async fn enter(
+        &self,
+        who: Option<&Member>,
+        room: Option<&Room>,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        if let Some(member) = who {
+            people::put(&mut tx, member, now).await?;
+        }
+        if let Some(room) = room {
+            sqlx::query(
+                "INSERT INTO community (id, name, created_at) VALUES (?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name",
+            )
+            .bind(&room.community)
+            .bind(&room.community_name)
+            .bind(now)
+            .execute(&mut *tx)
+            .await?;
+            let put = sqlx::query(
+                "INSERT INTO channel (id, title, topic, position, surface, community, mature)
+                 VALUES (?, ?, '', -1, ?, ?, ?)
+                 ON CONFLICT (id) DO UPDATE SET title = excluded.title, community = excluded.community,
+                     mature = excluded.mature WHERE surface = excluded.surface",
+            )
+            .bind(&room.id)
+            .bind(&room.title)
+            .bind(&room.surface)
+            .bind(&room.community)
+            .bind(room.mature)
+            .execute(&mut *tx)
+            .await?;
+            if put.rows_affected() == 0 {
+                return Err(StoreError::Missing(format!("channel “{}” on {}", room.id, room.surface)));
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Marks a community as guided; `true` if it was not. A community that is not there is made.
+    pub async fn first_visit(&self, community: &str, name: &str, now: Millis) -> Result<bool, StoreError> {
+        let marked = sqlx::query(
+            "INSERT INTO community (id, name, created_at, guided_at) VALUES (?1, ?2, ?3, ?3)
+             ON CONFLICT (id) DO UPDATE SET guided_at = ?3 WHERE guided_at IS NULL",
+        )
+        .bind(community)
+        .bind(name)
+        .bind(now)
+        .execute(&self.write)
+        .await?;
+        Ok(marked.rows_affected() > 0)
+    }
+
+    /// A channel as admission sees it; nothing for one that is not there (any more).
+    pub async fn ground(&self, channel: &str) -> Result<Option<Ground>, StoreError> {
+        let ground = sqlx::query_as(
+            "SELECT community, mature, paused,
+                    NOT EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community)
+                    OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id)
+                    AS open
+             FROM channel AS c WHERE id = ? AND (position >= 0 OR surface <> 'web')",
+        )
+        .bind(channel)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(ground)
+    }
+
+    /// Names of channels that a moderator opened and that take prompts, at most five.
+    pub async fn open_titles(&self, community: &str) -> Result<Vec<String>, StoreError> {
+        let titles = sqlx::query_scalar(
+            "SELECT COALESCE(title, o.channel) FROM open_channel AS o LEFT JOIN channel ON channel.id = o.channel
+             WHERE o.community = ? AND COALESCE(paused, 0) = 0 ORDER BY 1 LIMIT 5",
+        )
+        .bind(community)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(titles)
+    }
+
+    /// What shuts a member out of a community now; a ban before a time-out.
+    pub async fn restriction(
+        &self,
+        community: &str,
+        who: &Member,
+        now: Millis,
+    ) -> Result<Option<Restriction>, StoreError> {
+        let row: Option<(Option<Millis>, String)> = sqlx::query_as(
+            "SELECT until, reason FROM restriction
+             WHERE community = ? AND member = ? AND (until IS NULL OR until > ?) ORDER BY kind LIMIT 1",
+        )
+        .bind(community)
+        .bind(&who.id)
+        .bind(now)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(row.map(|(until, reason)| Restriction { member: who.clone(), until, reason }))
+    }
+
+    /// The largest allowance that a community gives to one of these roles, in milliseconds of the device.
+    pub async fn role_allowance(&self, community: &str, roles: &[String]) -> Result<Option<i64>, StoreError> {
+        if roles.is_empty() {
+            return Ok(None);
+        }
+        let largest = sqlx::query_scalar(
+            "SELECT MAX(gpu_ms) FROM role_allowance
+             WHERE community = ? AND role IN (SELECT value FROM json_each(?))",
+        )
+        .bind(community)
+        .bind(crate::canonical::to_string(&roles))
+        .fetch_one(&self.read)
+        .await?;
+        Ok(largest)
+    }
+
+    /// What was granted to a member in a period.
+    pub async fn granted(&self, member: &str, period: i64) -> Result<i64, StoreError> {
+        let sum = sqlx::query_scalar(
+            "SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE member = ? AND period = ? AND kind = 'grant'",
+        )
+        .bind(member)
+        .bind(period)
+        .fetch_one(&self.read)
+        .await?;
+        Ok(sum)
+    }
+
+    /// Words that a community blocks.
+    pub async fn blocked_words(&self, community: &str) -> Result<Vec<String>, StoreError> {
+        self.listed("SELECT word FROM blocked_word WHERE community = ? ORDER BY word", community).await
+    }
+
+    /// Names of models that a community paused.
+    pub async fn paused_models(&self, community: &str) -> Result<Vec<String>, StoreError> {
+        self.listed("SELECT model FROM paused_model WHERE community = ? ORDER BY model", community).await
+    }
+
+    /// Everything that holds in a community now.
+    pub async fn rules(&self, community: &str, now: Millis) -> Result<Rules, StoreError> {
+        let allowances =
+            sqlx::query_as("SELECT role, gpu_ms FROM role_allowance WHERE community = ? ORDER BY role")
+                .bind(community)
+                .fetch_all(&self.read)
+                .await?;
+        Ok(Rules {
+            allowances,
+            blocked_words: self.blocked_words(community).await?,
+            paused_models: self.paused_models(community).await?,
+            paused_channels: self
+                .listed("SELECT id FROM channel WHERE community = ? AND paused ORDER BY id", community)
+                .await?,
+            open_channels: self
+                .listed("SELECT channel FROM open_channel WHERE community = ? ORDER BY channel", community)
+                .await?,
+            restricted: self.restricted(community, now).await?,
+        })
+    }
+
+    async fn restricted(&self, community: &str, now: Millis) -> Result<Vec<Restriction>, StoreError> {
+        let rows: Vec<(String, String, Option<Millis>, String)> = sqlx::query_as(
+            "SELECT member.id, member.name, until, reason FROM restriction JOIN member ON member.id = member
+             WHERE community = ? AND (until IS NULL OR until > ?) ORDER BY at DESC, member.id, kind",
+        )
+        .bind(community)
+        .bind(now)
+        .fetch_all(&self.read)
+        .await?;
+        let restriction =
+            |(id, name, until, reason)| Restriction { member: Member { id, name }, until, reason };
+        Ok(rows.into_iter().map(restriction).collect())
+    }
+
+    async fn listed(&self, sql: &'static str, community: &str) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar(sql).bind(community).fetch_all(&self.read).await?)
+    }
+}
