@@ -26,7 +26,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    api, poster,
+    api,
+    discord::{self, endpoint, endpoint::Connected},
+    poster,
     settings::{LogFormat, Settings},
     state::AppState,
     web, worker_api,
@@ -66,10 +68,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let closing = CancellationToken::new();
     let mut tasks = JoinSet::new();
     spawn_loops(&mut tasks, &hub, &closing);
+    let discord = Connected::default();
+    discord::join(&settings, &hub, &discord, &mut tasks, &closing).await?;
     let worker = start_worker(&settings, &hub, address, &stop).await?;
     println!("Riff is at {}", state.public_url);
     tracing::info!(url = %state.public_url, data = %settings.data.display(), "ready");
-    let server = axum::serve(listener, app(state)).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let server =
+        axum::serve(listener, app(state, discord)).with_graceful_shutdown(closing.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());
     let served = tokio::select! {
         served = &mut server => served,
@@ -85,14 +90,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 }
 
 /// All routes.
-pub fn app(state: AppState) -> Router {
+pub fn app(state: AppState, discord: Connected) -> Router {
     Router::new()
         .route("/healthz", get(api::healthz))
         .nest("/api/v1", api::routes())
         .nest("/worker/v1", worker_api::routes())
         .merge(web::routes())
-        .layer(middleware::from_fn(secure))
         .with_state(state)
+        .merge(endpoint::routes(discord))
+        .layer(middleware::from_fn(secure))
 }
 
 /// Headers of every answer: nothing is framed, sniffed, or loaded from elsewhere.

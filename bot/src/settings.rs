@@ -40,6 +40,7 @@ pub struct Settings {
     pub quota: Quota,
     pub queue: Queue,
     pub moderation: Moderation,
+    pub discord: Discord,
     pub worker: Worker,
     #[serde(deserialize_with = "channels")]
     pub channels: Vec<Channel>,
@@ -113,6 +114,44 @@ pub struct Moderation {
     pub blocked_words: Vec<String>,
 }
 
+/// `[discord]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Discord {
+    pub token: Secret,
+    pub receive: Receive,
+    pub api: String,
+}
+
+/// How interactions arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Receive {
+    /// Over the gateway.
+    Gateway,
+    /// At the signed endpoint.
+    Endpoint,
+}
+
+/// Something that is never shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The secret itself.
+    pub fn expose(&self) -> &str {
+        self.0.trim()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// `[worker]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -175,8 +214,9 @@ impl Settings {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
+        let discord = Env::raw().only(&["DISCORD_TOKEN"]).map(|_| "discord.token".into());
         let environment = Env::prefixed("RIFF_").ignore(&NO_SETTINGS).split("__");
-        figment.merge(environment).extract().map_err(|errors| {
+        figment.merge(discord).merge(environment).extract().map_err(|errors| {
             let lines: Vec<String> =
                 errors.into_iter().map(|error| format!("  {}", error_line(&error))).collect();
             BadSettings::Wrong(lines.join("\n"))

@@ -1,0 +1,235 @@
+//! Progress of running jobs on Discord: the message that answers a job is edited while it runs. Only the newest state is
+//! ever sent, no oftener than Discord likes, and never when the rate limit has no room to spare.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use riff_hub::{
+    hub::{Change, Event, JobView},
+    job::{Job, State},
+};
+use serenity::http::{LightMethod, Route};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Discord, SURFACE,
+    message::{File, Outgoing},
+    note::{Note, Shows},
+    rest::{Call, RestError, Urgency},
+};
+
+/// How often it is looked what there is to tell.
+const TICK: Duration = Duration::from_millis(250);
+/// Least time between two edits of one message.
+const SPACING: Duration = Duration::from_millis(1_500);
+/// How often the places of waiting jobs are looked at.
+const PLACES: Duration = Duration::from_secs(5);
+/// Edits on their way at once.
+const MOST_AT_ONCE: usize = 16;
+
+/// What was last told of a job.
+struct Told {
+    at: Instant,
+    content: String,
+    preview: Option<u32>,
+}
+
+/// Edits until `stop` is cancelled.
+pub async fn run(discord: &Arc<Discord>, stop: &CancellationToken) {
+    let mut live = Live {
+        discord: discord.clone(),
+        changed: HashSet::new(),
+        told: HashMap::new(),
+        editing: JoinSet::new(),
+        busy: HashSet::new(),
+    };
+    let mut events = discord.hub.subscribe();
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut places = interval(PLACES);
+    places.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.recv() => match event {
+                Ok(event) => live.heard(&event),
+                Err(RecvError::Lagged(_)) => live.look().await,
+                Err(RecvError::Closed) => return,
+            },
+            _ = places.tick() => live.look().await,
+            _ = tick.tick() => live.edit_some().await,
+            Some(edited) = live.editing.join_next() => live.edited(edited.ok()),
+        }
+    }
+}
+
+struct Live {
+    discord: Arc<Discord>,
+    /// Jobs with something new to tell.
+    changed: HashSet<String>,
+    told: HashMap<String, Told>,
+    editing: JoinSet<(String, Option<Told>)>,
+    /// Jobs whose edit is on its way.
+    busy: HashSet<String>,
+}
+
+impl Live {
+    fn heard(&mut self, event: &Event) {
+        if !event.channel.starts_with(SURFACE) {
+            return;
+        }
+        match event.change {
+            Change::State | Change::Progress => {
+                self.changed.insert(event.job.to_string());
+            }
+            Change::Posted => {
+                self.changed.remove(&*event.job);
+                self.told.remove(&*event.job);
+            }
+            Change::Gone => {
+                self.changed.remove(&*event.job);
+                let (discord, id) = (self.discord.clone(), event.job.to_string());
+                self.editing.spawn(async move {
+                    gone(&discord, &id).await;
+                    (id, None)
+                });
+            }
+        }
+    }
+
+    /// Jobs whose place in the queue may have changed, and those of which events were missed.
+    async fn look(&mut self) {
+        match self.discord.hub.store.live_on(SURFACE).await {
+            Ok(jobs) => self.changed.extend(jobs.into_iter().map(|job| job.id)),
+            Err(error) => tracing::warn!(%error, "the jobs of Discord cannot be read"),
+        }
+    }
+
+    async fn edit_some(&mut self) {
+        let due = |id: &&String| {
+            !self.busy.contains(*id) && self.told.get(*id).is_none_or(|told| told.at.elapsed() >= SPACING)
+        };
+        let room = MOST_AT_ONCE.saturating_sub(self.editing.len());
+        let ready: Vec<String> = self.changed.iter().filter(due).take(room).cloned().collect();
+        for id in ready {
+            self.changed.remove(&id);
+            self.busy.insert(id.clone());
+            let discord = self.discord.clone();
+            let told = self.told.remove(&id);
+            self.editing.spawn(async move {
+                let told = edit(&discord, &id, told).await;
+                (id, told)
+            });
+        }
+    }
+
+    fn edited(&mut self, edited: Option<(String, Option<Told>)>) {
+        let Some((id, told)) = edited else {
+            return;
+        };
+        self.busy.remove(&id);
+        if let Some(told) = told {
+            self.told.insert(id, told);
+        }
+    }
+}
+
+/// Edits one job's message if it would look different. Gives what was told, or nothing once the job has ended.
+async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
+    let _turn = discord.turn(id).await;
+    let job = discord.hub.store.job(id).await.ok().flatten()?;
+    if job.state.is_final() {
+        discord.forget_turn(id);
+        return None;
+    }
+    let age = discord.hub.seam.now() - job.created_at;
+    if told.is_none() && age < SPACING.as_millis() as i64 {
+        // What the answer showed is still true, or the result is about to be.
+        return Some(Told { at: Instant::now(), content: String::new(), preview: None });
+    }
+    let note = Note::of(&job)?;
+    let view = discord.hub.view(id).await.ok()?;
+    let message = picture(discord, &note, &view);
+    let preview = view.live.preview.as_ref().map(|(_, number)| *number);
+    if told.as_ref().is_some_and(|told| told.content == message.content && told.preview == preview) {
+        return told;
+    }
+    match send(discord, &job, &note, &message, Urgency::Skip).await {
+        Ok(()) => Some(Told { at: Instant::now(), content: message.content, preview }),
+        Err(RestError::Busy) => Some(Told { at: Instant::now(), content: String::new(), preview: None }),
+        Err(error) => {
+            tracing::debug!(job = id, %error, "progress was not shown");
+            Some(Told { at: Instant::now(), content: message.content, preview })
+        }
+    }
+}
+
+/// A job was cancelled, which its card says, or its post taken down, whose messages go.
+async fn gone(discord: &Discord, id: &str) {
+    let _turn = discord.turn(id).await;
+    discord.forget_turn(id);
+    let Ok(view) = discord.hub.view(id).await else {
+        return;
+    };
+    let Some(note) = Note::of(&view.job) else {
+        return;
+    };
+    let done = match view.job.state {
+        State::Cancelled => {
+            send(discord, &view.job, &note, &discord.cards.cancelled(&view, note.user), Urgency::Wait).await
+        }
+        _ => delete(discord, &note).await,
+    };
+    if let Err(error) = done {
+        tracing::info!(job = id, %error, "what is gone could not be shown as gone");
+    }
+}
+
+async fn delete(discord: &Discord, note: &Note) -> Result<(), RestError> {
+    for message_id in note.more.iter().chain(&note.message) {
+        let route = Route::ChannelMessage { channel_id: note.channel, message_id: *message_id };
+        discord.rest.tell(Call::new(LightMethod::Delete, route)).await?;
+    }
+    Ok(())
+}
+
+fn picture(discord: &Discord, note: &Note, view: &JobView) -> Outgoing {
+    let mut message = match note.shows {
+        Shows::Talk => discord.cards.talking(view),
+        Shows::Post => discord.cards.waiting(view, note.user),
+        Shows::Shorter => Outgoing::private(format!("-# {}", view.status())),
+    };
+    if let Some((bytes, number)) = &view.live.preview {
+        let kind = if bytes.starts_with(b"\x89PNG") { "png" } else { "jpg" };
+        message.files.push(File { name: format!("preview-{number}.{kind}"), bytes: bytes.clone() });
+    }
+    message
+}
+
+async fn send(
+    discord: &Discord,
+    job: &Job,
+    note: &Note,
+    message: &Outgoing,
+    urgency: Urgency,
+) -> Result<(), RestError> {
+    let route = match (note.live_token(discord.hub.seam.now()), note.message) {
+        (Some(token), _) => {
+            Route::WebhookOriginalInteractionResponse { application_id: discord.application, token }
+        }
+        (None, Some(message_id)) if !job.private => {
+            Route::ChannelMessage { channel_id: note.channel, message_id }
+        }
+        _ => return Ok(()),
+    };
+    let call = Call::new(LightMethod::Patch, route).body(message.edit()).files(message.files.clone());
+    discord.rest.tell(call.urgency(urgency)).await
+}
