@@ -1,7 +1,7 @@
 //! What the queue looks like from one job's place: position and expected wait, from what present workers can
 //! really serve. The order itself is a column of the store (see `store::lease`).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::canonical::Digest;
 
@@ -14,6 +14,16 @@ pub struct Waiting {
     pub model: Digest,
     /// Expected cost in milliseconds of the device.
     pub estimate_ms: i64,
+    /// Priority lane.
+    pub lane: i64,
+    /// Start tag.
+    pub start_tag: i64,
+}
+
+impl Waiting {
+    fn key(&self) -> Key {
+        (self.lane, self.start_tag, self.job.clone())
+    }
 }
 
 /// A worker that is there.
@@ -34,31 +44,76 @@ pub struct Place {
     pub eta_ms: Option<i64>,
 }
 
-/// Plays the queue, given in its serving order, over the fleet: every job goes to the worker that can serve it and is
-/// free first. Returns the place of `job`, or `None` if it is not queued.
-pub fn place(queue: &[Waiting], fleet: &[Server], job: &str) -> Option<Place> {
-    let own = queue.iter().position(|waiting| waiting.job == job)?;
-    let model = queue[own].model;
-    let rivals = |waiting: &&Waiting| {
-        waiting.model == model
-            || fleet
+/// A place in the serving order: lane, start tag, id.
+pub type Key = (i64, i64, String);
+
+/// The queue as it was at one moment, played once over the fleet: every job goes to the worker that can serve it and is
+/// free first. Gives the place of each job, and a close one of a job that came since.
+pub struct Line {
+    /// In the serving order.
+    jobs: Vec<(Key, Digest, Place)>,
+    by_id: HashMap<String, usize>,
+    fleet: Vec<Server>,
+}
+
+impl Line {
+    /// Plays the queue, given in its serving order.
+    pub fn play(queue: Vec<Waiting>, fleet: Vec<Server>) -> Self {
+        let mut free_at: Vec<i64> = fleet.iter().map(|server| server.busy_ms).collect();
+        let mut ahead: HashMap<Digest, u32> = HashMap::new();
+        let mut jobs = Vec::with_capacity(queue.len());
+        let mut by_id = HashMap::with_capacity(queue.len());
+        for waiting in queue {
+            let rivals: u32 = ahead
                 .iter()
-                .any(|server| server.models.contains(&model) && server.models.contains(&waiting.model))
-    };
-    let position = 1 + queue[..own].iter().filter(rivals).count() as u32;
-    let mut free_at: Vec<i64> = fleet.iter().map(|server| server.busy_ms).collect();
-    let mut eta_ms = None;
-    for waiting in &queue[..=own] {
-        let able = (0..fleet.len()).filter(|&i| fleet[i].models.contains(&waiting.model));
-        let Some(first) = able.min_by_key(|&i| free_at[i]) else {
-            continue;
-        };
-        free_at[first] += waiting.estimate_ms;
-        if waiting.job == job {
-            eta_ms = Some(free_at[first]);
+                .filter(|(model, _)| compete(&fleet, model, &waiting.model))
+                .map(|(_, count)| count)
+                .sum();
+            let able = (0..fleet.len()).filter(|&i| fleet[i].models.contains(&waiting.model));
+            let eta_ms = able.min_by_key(|&i| free_at[i]).map(|first| {
+                free_at[first] += waiting.estimate_ms;
+                free_at[first]
+            });
+            *ahead.entry(waiting.model).or_default() += 1;
+            by_id.insert(waiting.job.clone(), jobs.len());
+            jobs.push((waiting.key(), waiting.model, Place { position: rivals + 1, eta_ms }));
+        }
+        Self { jobs, by_id, fleet }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// The place of a job that waits. One that was enqueued after this line was played is put behind the last rival that
+    /// is served before it.
+    pub fn place(&self, job: &Waiting) -> Place {
+        if let Some(at) = self.by_id.get(&job.job) {
+            return self.jobs[*at].2;
+        }
+        let key = job.key();
+        let rank = self.jobs.partition_point(|(other, ..)| *other < key);
+        let rival =
+            self.jobs[..rank].iter().rev().find(|(_, model, _)| compete(&self.fleet, model, &job.model));
+        let served = self.fleet.iter().filter(|server| server.models.contains(&job.model));
+        let free_ms = served.map(|server| server.busy_ms).min();
+        let before = rival.and_then(|(.., place)| place.eta_ms);
+        Place {
+            position: rival.map_or(0, |(.., place)| place.position) + 1,
+            eta_ms: free_ms.map(|free_ms| before.unwrap_or(free_ms) + job.estimate_ms),
         }
     }
-    Some(Place { position, eta_ms })
+}
+
+/// Whether jobs of two models ever wait for each other.
+fn compete(fleet: &[Server], one: &Digest, other: &Digest) -> bool {
+    one == other || fleet.iter().any(|server| server.models.contains(one) && server.models.contains(other))
 }
 
 #[cfg(test)]
@@ -70,7 +125,8 @@ mod tests {
     }
 
     fn waiting(job: &str, name: &str, estimate_ms: i64) -> Waiting {
-        Waiting { job: job.to_owned(), model: model(name), estimate_ms }
+        // Ids in the tests are in the serving order.
+        Waiting { job: job.to_owned(), model: model(name), estimate_ms, lane: 1, start_tag: 0 }
     }
 
     fn server(names: &[&str], busy_ms: i64) -> Server {
@@ -80,18 +136,26 @@ mod tests {
     #[test]
     fn jobs_that_no_worker_serves_delay_nobody() {
         let queue = [waiting("a", "absent", 60_000), waiting("b", "flux", 2_000)];
-        let fleet = [server(&["flux"], 500)];
-        let place_b = place(&queue, &fleet, "b").unwrap();
-        assert_eq!(place_b, Place { position: 1, eta_ms: Some(2_500) });
-        assert_eq!(place(&queue, &fleet, "a").unwrap().eta_ms, None);
+        let line = Line::play(queue.to_vec(), vec![server(&["flux"], 500)]);
+        assert_eq!(line.place(&queue[1]), Place { position: 1, eta_ms: Some(2_500) });
+        assert_eq!(line.place(&queue[0]).eta_ms, None);
     }
 
     #[test]
     fn the_first_free_able_worker_takes_the_next_job() {
         let queue = [waiting("a", "flux", 4_000), waiting("b", "sd", 1_000), waiting("c", "flux", 1_000)];
-        let fleet = [server(&["flux"], 0), server(&["flux", "sd"], 1_000)];
-        let eta = |job| place(&queue, &fleet, job).unwrap().eta_ms.unwrap();
-        assert_eq!((eta("a"), eta("b"), eta("c")), (4_000, 2_000, 3_000));
-        assert_eq!(place(&queue, &fleet, "c").unwrap().position, 3);
+        let line = Line::play(queue.to_vec(), vec![server(&["flux"], 0), server(&["flux", "sd"], 1_000)]);
+        let eta = |at: usize| line.place(&queue[at]).eta_ms.unwrap();
+        assert_eq!((eta(0), eta(1), eta(2)), (4_000, 2_000, 3_000));
+        assert_eq!(line.place(&queue[2]).position, 3);
+    }
+
+    #[test]
+    fn who_came_since_stands_behind_the_last_rival_before_them() {
+        let queue = [waiting("a", "flux", 4_000), waiting("c", "flux", 1_000)];
+        let line = Line::play(queue.to_vec(), vec![server(&["flux"], 0)]);
+        assert_eq!(line.place(&waiting("b", "flux", 500)), Place { position: 2, eta_ms: Some(4_500) });
+        assert_eq!(line.place(&waiting("d", "flux", 500)), Place { position: 3, eta_ms: Some(5_500) });
+        assert_eq!(line.place(&waiting("d", "absent", 500)), Place { position: 1, eta_ms: None });
     }
 }

@@ -9,11 +9,10 @@ use std::{
 };
 
 use anyhow::Context;
+use riff_benches::{BINARY, at, print, unlimited};
 use riff_tests::{Riff, Worker};
 use tokio::task::JoinSet;
 
-/// The binary that is measured: the one that `./run` starts.
-const BINARY: &str = "target/release/riff";
 const STARTS: usize = 10;
 /// Prompts a second, and for how long.
 const RATE: u64 = 200;
@@ -31,16 +30,9 @@ async fn main() -> anyhow::Result<()> {
     throughput().await
 }
 
-/// A hub that waits for the disk as a real one does, with allowances that are never used up.
 async fn hub() -> anyhow::Result<Riff> {
     let mut riff = Riff::new(BINARY)?;
-    riff.set("RIFF_STORE__FULL_SYNC", true)
-        .set("RIFF_QUOTA__GPU_SECONDS_PER_DAY", 31_536_000)
-        .set("RIFF_QUEUE__MAX_QUEUED_PER_MEMBER", 1_000_000)
-        .set("RIFF_RATE__PROMPTS_PER_MINUTE_MEMBER", 1_000_000)
-        .set("RIFF_RATE__BURST_MEMBER", 1_000_000)
-        .set("RIFF_RATE__PROMPTS_PER_MINUTE_CHANNEL", 1_000_000)
-        .set("RIFF_RATE__BURST_CHANNEL", 1_000_000);
+    unlimited(&mut riff);
     riff.start().await.context("cargo build --release -p riff-bot makes the binary that is measured")?;
     Ok(riff)
 }
@@ -140,13 +132,4 @@ async fn drain(worker: Worker) -> anyhow::Result<usize> {
         done += 1;
     }
     Ok(done)
-}
-
-fn at(times: &mut [Duration], part: f64) -> Duration {
-    times.sort_unstable();
-    times[((times.len() - 1) as f64 * part).round() as usize]
-}
-
-fn print(what: &str, time: Duration, goal: &str) {
-    println!("| {what} | {:.2} ms | {goal} |", time.as_secs_f64() * 1_000.0);
 }

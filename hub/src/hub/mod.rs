@@ -15,11 +15,15 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::{
+    sync::{Mutex, Notify, broadcast, watch},
+    time::Instant,
+};
 
 use crate::{
     admission::{Rate, Rates},
     blobs::{BlobError, Blobs},
+    queue::Line,
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
@@ -143,6 +147,8 @@ pub struct Hub {
     events: broadcast::Sender<Event>,
     work_ready: Notify,
     posts: watch::Sender<u64>,
+    /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
+    line: Mutex<Option<(Instant, Arc<Line>)>>,
 }
 
 impl Hub {
@@ -170,6 +176,7 @@ impl Hub {
             events: broadcast::channel(4_096).0,
             work_ready: Notify::new(),
             posts: watch::channel(0).0,
+            line: Mutex::new(None),
         })
     }
 

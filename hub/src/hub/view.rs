@@ -1,6 +1,6 @@
 //! A job as people see it: everything that a card, a page or an API answer shows, gathered once.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -9,9 +9,14 @@ use crate::{
     admission::Refusal,
     job::{Job, Output, State},
     model::ModelSpec,
-    queue::{self, Place},
+    queue::{Line, Place, Waiting},
     recipe::{Recipe, RecipeId},
 };
+
+/// Jobs up to which the queue is looked at anew for each place in it.
+const SHORT: usize = 200;
+/// How old the picture of a longer queue may be.
+const FRESH: Duration = Duration::from_millis(500);
 
 /// A job with all that is shown of it.
 #[derive(Debug, Clone)]
@@ -145,8 +150,29 @@ impl Hub {
         if job.state != State::Queued {
             return Ok(None);
         }
+        let waiting = Waiting {
+            job: job.id.clone(),
+            model: job.model,
+            estimate_ms: job.estimate_ms,
+            lane: job.lane,
+            start_tag: job.start_tag,
+        };
+        Ok(Some(self.line().await?.place(&waiting)))
+    }
+
+    /// The queue: as it is while it is short, and as it was a moment ago while it is long.
+    async fn line(&self) -> Result<Arc<Line>, Refusal> {
+        let mut played = self.line.lock().await;
+        if let Some((at, line)) = &*played
+            && line.len() > SHORT
+            && at.elapsed() < FRESH
+        {
+            return Ok(line.clone());
+        }
         let fleet = self.store.fleet(&self.present_workers(), self.seam.now()).await?;
-        Ok(queue::place(&self.store.waiting().await?, &fleet, &job.id))
+        let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
+        *played = Some((Instant::now(), line.clone()));
+        Ok(line)
     }
 
     async fn output_views(&self, job: &Job) -> Result<Vec<OutputView>, Refusal> {

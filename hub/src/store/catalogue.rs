@@ -95,30 +95,28 @@ impl Store {
 
     /// The workers that can be given work: those in `present`, with what they can serve and what keeps them busy.
     pub async fn fleet(&self, present: &[String], now: Millis) -> Result<Vec<Server>, StoreError> {
-        let mut fleet = Vec::new();
-        for worker in present {
-            let models: Vec<String> = sqlx::query_scalar(
-                "SELECT model FROM worker_model JOIN worker ON worker.name = worker
-                 WHERE worker = ? AND set_aside_until <= ?",
-            )
-            .bind(worker)
-            .bind(now)
-            .fetch_all(&self.read)
-            .await?;
-            let busy_ms: i64 = sqlx::query_scalar(
-                "SELECT COALESCE(SUM(MAX(0, estimate_ms - (?1 - leased_at))), 0) FROM job
-                 WHERE worker = ?2 AND state IN ('leased', 'running')",
-            )
-            .bind(now)
-            .bind(worker)
-            .fetch_one(&self.read)
-            .await?;
-            fleet.push(Server {
-                models: models.iter().filter_map(|text| text.parse().ok()).collect(),
-                busy_ms,
-            });
-        }
-        Ok(fleet)
+        let serves: Vec<(String, String)> = sqlx::query_as(
+            "SELECT worker, model FROM worker_model JOIN worker ON worker.name = worker WHERE set_aside_until <= ?",
+        )
+        .bind(now)
+        .fetch_all(&self.read)
+        .await?;
+        let busy: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT worker, SUM(MAX(0, estimate_ms - (? - leased_at))) FROM job
+             WHERE state IN ('leased', 'running') GROUP BY worker",
+        )
+        .bind(now)
+        .fetch_all(&self.read)
+        .await?;
+        let server = |worker: &String| Server {
+            models: serves
+                .iter()
+                .filter(|(name, _)| name == worker)
+                .filter_map(|(_, model)| model.parse().ok())
+                .collect(),
+            busy_ms: busy.iter().find(|(name, _)| name == worker).map_or(0, |(_, busy_ms)| *busy_ms),
+        };
+        Ok(present.iter().map(server).collect())
     }
 
     /// Makes the web channels those of the settings. A channel that is no longer there keeps its posts.

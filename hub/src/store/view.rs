@@ -123,14 +123,15 @@ impl Store {
 
     /// The queue in the order in which it is served.
     pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
-        let rows: Vec<(String, String, i64)> = sqlx::query_as(
-            "SELECT id, model, estimate_ms FROM job WHERE state = 'queued' ORDER BY lane, start_tag, id LIMIT 10000",
+        let rows: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
+            "SELECT id, model, estimate_ms, lane, start_tag FROM job WHERE state = 'queued'
+             ORDER BY lane, start_tag, id LIMIT 10000",
         )
         .fetch_all(&self.read)
         .await?;
-        let parse = |(job, model, estimate_ms): (String, String, i64)| {
+        let parse = |(job, model, estimate_ms, lane, start_tag): (String, String, i64, i64, i64)| {
             let model: Digest = model.parse().ok()?;
-            Some(Waiting { job, model, estimate_ms })
+            Some(Waiting { job, model, estimate_ms, lane, start_tag })
         };
         Ok(rows.into_iter().filter_map(parse).collect())
     }

@@ -42,6 +42,16 @@ async fn errors_and_lost_answers_of_discord_cost_nothing() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_never_answered_is_sent_again() {
+    let (stage, worker) = Stage::with_worker().await;
+    stage.discord.fail_next("PATCH", "/messages/@original", Fault::Hang, 1);
+    stage.painted(&worker, "a fox").await;
+    stage.discord.faults_spent().await.unwrap();
+    assert_eq!(stage.discord.messages(&stage.art).len(), 1);
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn a_new_message_whose_answer_was_lost_is_there_once() {
     let (stage, worker) = Stage::with_talker().await;
     stage.discord.fail_next("POST", "/messages", Fault::Lost, 2);
