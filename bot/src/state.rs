@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::FromRef;
 use axum_extra::extract::cookie::Key;
-use riff_hub::hub::Hub;
+use riff_hub::{admission::Refusal, hub::Hub};
 use tokio_util::sync::CancellationToken;
 
 /// Shared by all handlers; cheap to clone.
@@ -18,6 +18,19 @@ pub struct AppState {
     pub public_url: Arc<str>,
     /// Cancelled when the process drains: open streams end then.
     pub draining: CancellationToken,
+}
+
+impl AppState {
+    /// Refuses a channel that is not one of the web: what is asked for in another surface's channel could not be answered.
+    ///
+    /// # Errors
+    /// [`Refusal::Missing`].
+    pub async fn web_channel(&self, id: &str) -> Result<(), Refusal> {
+        match self.hub.store.channels().await?.iter().any(|channel| channel.id == id) {
+            true => Ok(()),
+            false => Err(Refusal::Missing(format!("channel “{id}”"))),
+        }
+    }
 }
 
 impl FromRef<AppState> for Key {

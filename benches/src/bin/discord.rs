@@ -14,7 +14,7 @@ use std::{
 use anyhow::Context;
 use fake_discord::{Discord, Member, Shown};
 use riff_benches::{BINARY, at, print, unlimited};
-use riff_tests::{Riff, Worker};
+use riff_tests::{Checker, Riff, Worker};
 use serde_json::json;
 use tokio::{task::JoinSet, time::timeout};
 
@@ -76,7 +76,10 @@ async fn main() -> anyhow::Result<()> {
         took.push(done??);
     }
     let asked = begun.elapsed();
-    timeout(LAST, posted(&discord, interactions)).await.context("posts are missing")??;
+    let checker = riff.checker().await?;
+    timeout(LAST, posted(&checker, interactions))
+        .await
+        .with_context(|| format!("{:?}", discord.statuses()))??;
     let posted = begun.elapsed();
     memory.push(resident(&riff)?);
 
@@ -88,7 +91,7 @@ async fn main() -> anyhow::Result<()> {
         "| interactions asked, acknowledged, painted, posted | {interactions}, {}, {}, {} | all |",
         took.len(),
         painted.load(Ordering::Relaxed),
-        count(&discord, 200)
+        delivered(&checker).await?
     );
     println!(
         "| asked within, all posted after | {:.1} s, {:.1} s | |",
@@ -114,21 +117,16 @@ async fn paint(worker: Worker, painted: Arc<AtomicU64>) -> anyhow::Result<()> {
     }
 }
 
-/// How many results were edited into their messages, or answered with a status.
-fn count(discord: &Discord, status: u16) -> u64 {
-    let results = |(key, _): &(&(String, String, u16), &u64)| {
-        key.0 == "PATCH" && key.1.ends_with("@original") && key.2 == status
-    };
-    discord.statuses().iter().filter(results).map(|(_, count)| count).sum()
-}
-
-async fn posted(discord: &Discord, wanted: u64) -> anyhow::Result<()> {
-    while count(discord, 200) < wanted {
-        let seen = discord.now_ms();
-        let result = |request: &fake_discord::Request| request.method == "PATCH" && request.at >= seen;
-        discord.requested(result).await?;
+/// Waits until every post was delivered.
+async fn posted(checker: &Checker, wanted: u64) -> anyhow::Result<()> {
+    while delivered(checker).await? < wanted {
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
+}
+
+async fn delivered(checker: &Checker) -> anyhow::Result<u64> {
+    Ok(checker.count("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NOT NULL").await? as u64)
 }
 
 fn resident(riff: &Riff) -> anyhow::Result<f64> {

@@ -56,6 +56,7 @@ pub(super) async fn create(
         );
         Problem::new(error.status(), "bad-request", detail)
     })?;
+    state.web_channel(&new.channel).await?;
     let jobs = state.hub.submit(&Ask::public(&member, &new.channel), &new.prompt).await?;
     let [first, others @ ..] = jobs.as_slice() else {
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-prompt", "The prompt made no job."));

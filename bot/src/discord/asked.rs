@@ -1,7 +1,10 @@
 //! From an interaction to the hub and back: who asks is made known to the hub, and what was queued becomes the answer.
 
 use riff_hub::{admission::Refusal, hub::Privacy, job::Job, store::StoreError};
-use serenity::model::{Permissions, id::MessageId};
+use serenity::model::{
+    Permissions,
+    id::{GuildId, MessageId},
+};
 
 use super::{
     Discord,
@@ -80,10 +83,17 @@ pub const NEEDED: [(Permissions, &str); 5] = [
     (Permissions::READ_MESSAGE_HISTORY, "Read Message History"),
 ];
 
+/// What a thread takes instead of Send Messages.
+const IN_THREADS: (Permissions, &str) = (Permissions::SEND_MESSAGES_IN_THREADS, "Send Messages in Threads");
+
 /// What is missing of [`NEEDED`], and how to grant it.
-pub fn missing(has: Permissions) -> Option<String> {
+pub fn missing(has: Permissions, spot: Spot) -> Option<String> {
+    let needed = NEEDED.map(|needed| match (needed.0, spot) {
+        (Permissions::SEND_MESSAGES, Spot::Thread) => IN_THREADS,
+        _ => needed,
+    });
     let missing: Vec<&str> =
-        NEEDED.iter().filter(|(needed, _)| !has.contains(*needed)).map(|(_, name)| *name).collect();
+        needed.iter().filter(|(needed, _)| !has.contains(*needed)).map(|(_, name)| *name).collect();
     if missing.is_empty() || has.contains(Permissions::ADMINISTRATOR) {
         return None;
     }
@@ -94,16 +104,35 @@ pub fn missing(has: Permissions) -> Option<String> {
     ))
 }
 
+/// What kind of place a channel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spot {
+    /// A channel.
+    Channel,
+    /// A thread in one.
+    Thread,
+}
+
 impl Discord {
     /// Who asks, made known to the hub.
     pub async fn asker(&self, incoming: &Incoming) -> Result<Asker, Said> {
-        if let (Some(_), Some(sentence)) = (incoming.guild, incoming.allowed.and_then(missing)) {
+        let allowed = incoming.allowed.filter(|_| incoming.guild.is_some());
+        if let Some(sentence) = allowed.and_then(|has| missing(has, incoming.spot)) {
             return Err(Said(sentence));
         }
         let room = self.places.room(&self.rest, incoming.channel, incoming.guild).await;
         let asker = Asker { who: incoming.person.member(), room, roles: incoming.person.roles.clone() };
-        self.hub.enter(&asker.who, &asker.room).await?;
+        self.admit(&asker, incoming.guild).await?;
         Ok(asker)
+    }
+
+    /// Makes who asks known to the hub. Who is shut out of any server is not heard in private either.
+    pub async fn admit(&self, asker: &Asker, guild: Option<GuildId>) -> Result<(), Said> {
+        self.hub.enter(&asker.who, &asker.room).await?;
+        match guild {
+            Some(_) => Ok(()),
+            None => Ok(self.hub.shut_out_nowhere(&asker.who).await?),
+        }
     }
 
     /// Sends what an interaction leads to.

@@ -20,6 +20,7 @@ use super::{
     dialog,
     id::{Action, Quick},
     message::{Outgoing, clip, plain},
+    note::Note,
     split::split,
 };
 
@@ -145,9 +146,10 @@ impl Cards {
     }
 }
 
-/// Who sees a job's answer.
+/// Who sees a job's answer. With the bot alone nothing has to be hidden.
 pub fn privacy(view: &JobView) -> Privacy {
-    match view.job.private {
+    let direct = Note::of(&view.job).is_some_and(|note| note.direct);
+    match view.job.private && !direct {
         true => Privacy::Private,
         false => Privacy::Public,
     }
@@ -220,7 +222,10 @@ pub fn rows(view: &JobView) -> Vec<CreateActionRow> {
         last.push(button(Action::Riff(Quick::Reroll, at(0)), "", Some("🎲"), ButtonStyle::Secondary));
     }
     last.push(edit(&at(0), "Remix"));
-    last.push(button(Action::Delete(view.job.id.clone()), "", Some("🗑️"), ButtonStyle::Secondary));
+    // Discord itself lets people dismiss what only they see.
+    if !view.job.private {
+        last.push(button(Action::Delete(view.job.id.clone()), "", Some("🗑️"), ButtonStyle::Secondary));
+    }
     rows.push(last);
     rows.retain(|row| !row.is_empty());
     rows.truncate(ROW);

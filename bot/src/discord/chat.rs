@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use riff_hub::{
-    hub::{Privacy, RiffRequest, Twist},
+    hub::{RiffRequest, Twist},
     job::Job,
     model::{Media, input},
     prompt,
@@ -20,7 +20,7 @@ use serenity::{
 
 use super::{
     Discord,
-    asked::Said,
+    asked::{Said, privacy},
     attach,
     incoming::{Asker, Person, result_on},
     message::Outgoing,
@@ -111,6 +111,7 @@ async fn answer(discord: &Discord, message: &Message) -> Result<(), Said> {
         message: None,
         replies_to: Some(message.id),
         more: Vec::new(),
+        direct: message.guild_id.is_none(),
         aside: said.unread.then(|| {
             "I could not read the messages above that don't mention me: that takes the Message Content Intent.".to_owned()
         }),
@@ -131,7 +132,7 @@ async fn asker(discord: &Discord, message: &Message) -> Result<Asker, Said> {
     let person = Person::new(&message.author, nick, roles, None);
     let room = discord.places.room(&discord.rest, message.channel_id, message.guild_id).await;
     let asker = Asker { who: person.member(), room, roles: person.roles };
-    discord.hub.enter(&asker.who, &asker.room).await?;
+    discord.admit(&asker, message.guild_id).await?;
     Ok(asker)
 }
 
@@ -142,7 +143,7 @@ async fn queue(
     said: Chain,
     text: &str,
 ) -> Result<Vec<Job>, Said> {
-    let ask = asker.ask(Privacy::Public, note);
+    let ask = asker.ask(privacy(note.direct), note);
     if let Some(picture) = said.pictures.first() {
         let sees = |spec: &riff_hub::model::ModelSpec| spec.media == Media::Text && spec.takes(input::IMAGE);
         if discord.hub.store.models().await?.iter().any(|known| sees(&known.spec)) {
@@ -174,12 +175,13 @@ async fn place(discord: &Discord, message: &Message, job: &Job) -> Result<(), Sa
     let view = discord.hub.view(&job.id).await?;
     let body = reply_body(&discord.cards.talking(&view), message.id, &nonce(&job.id, 0));
     let route = Route::ChannelMessages { channel_id: message.channel_id };
-    match discord.rest.get::<Sent>(Call::new(LightMethod::Post, route).body(body)).await {
+    let sent = discord.rest.get::<Sent>(Call::new(LightMethod::Post, route).body(body)).await;
+    riff_hub::step::done("acknowledged");
+    match sent {
         Ok(sent) => discord.remember(job, sent.id).await,
         // The poster finds another way once there is an answer.
         Err(error) => tracing::warn!(job = job.id, %error, "an answer could not be begun"),
     }
-    riff_hub::step::done("acknowledged");
     Ok(())
 }
 
@@ -188,6 +190,9 @@ async fn place(discord: &Discord, message: &Message, job: &Job) -> Result<(), Sa
 pub struct Sent {
     /// Its id.
     pub id: MessageId,
+    /// What it says.
+    #[serde(default)]
+    pub content: String,
 }
 
 /// Reads a message and those above it, up to an answer of the bot.

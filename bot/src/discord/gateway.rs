@@ -49,6 +49,10 @@ pub async fn run(discord: Arc<Discord>, settings: &settings::Discord, stop: &Can
         if stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
             return;
         }
+        // An intent that was taken away since would be refused again and again.
+        if let Err(error) = discord.look_at_grants().await {
+            tracing::warn!(%error, "what the application is granted cannot be looked at");
+        }
     }
 }
 

@@ -94,7 +94,8 @@ async fn prompted(
     }
     let private = options.get("private").and_then(CommandDataOptionValue::as_bool).unwrap_or_default();
     let note = incoming.note(Shows::Post, discord.hub.seam.now());
-    Ok(Outcome::Queued(discord.hub.submit(&asker.ask(privacy(private), &note), &line).await?))
+    let ask = asker.ask(privacy(private || incoming.guild.is_none()), &note);
+    Ok(Outcome::Queued(discord.hub.submit(&ask, &line).await?))
 }
 
 async fn flag(
@@ -147,7 +148,7 @@ pub async fn described(
     let asker = discord.asker(incoming).await?;
     let image = discord.image(picture).await?;
     let note = incoming.note(Shows::Post, discord.hub.seam.now());
-    Ok(Outcome::Queued(discord.hub.describe(&asker.ask(Privacy::Public, &note), image, question).await?))
+    Ok(Outcome::Queued(discord.hub.describe(&asker.ask(incoming.privacy(), &note), image, question).await?))
 }
 
 async fn upscale(discord: &Discord, incoming: &Incoming, options: &Options<'_>) -> Result<Outcome, Said> {
@@ -182,14 +183,15 @@ pub async fn riff(
     let asker = discord.asker(incoming).await?;
     let note = incoming.note(Shows::Post, discord.hub.seam.now());
     let request = RiffRequest { parent, twist };
-    Ok(Outcome::Queued(discord.hub.riff(&asker.ask(Privacy::Public, &note), &request).await?))
+    Ok(Outcome::Queued(discord.hub.riff(&asker.ask(incoming.privacy(), &note), &request).await?))
 }
 
-/// Queues a line.
+/// Queues a line, for everybody to see where there is more than one.
 pub async fn submit(discord: &Discord, incoming: &Incoming, line: &str) -> Result<Outcome, Said> {
     let asker = discord.asker(incoming).await?;
     let note = incoming.note(Shows::Post, discord.hub.seam.now());
-    Ok(Outcome::Queued(discord.hub.submit(&asker.ask(Privacy::Public, &note), line).await?))
+    let ask = asker.ask(privacy(incoming.guild.is_none()), &note);
+    Ok(Outcome::Queued(discord.hub.submit(&ask, line).await?))
 }
 
 async fn shorten(discord: &Discord, incoming: &Incoming, options: &Options<'_>) -> Result<Outcome, Said> {

@@ -10,7 +10,7 @@ use serenity::{
 
 use super::{
     Discord,
-    asked::{Outcome, Said, missing},
+    asked::{Outcome, Said, Spot, missing},
     dialog,
     id::Action,
     incoming::{Incoming, community, room_id},
@@ -49,7 +49,8 @@ pub async fn welcome(discord: &Discord, guild: &Guild) {
     texts.sort_by_key(|channel| (Some(channel.id) != guild.system_channel_id, channel.position, channel.id));
     let may = |channel: &&serenity::model::channel::GuildChannel| {
         let member = guild.members.get(&discord.bot);
-        member.is_none_or(|member| missing(guild.user_permissions_in(channel, member)).is_none())
+        member
+            .is_none_or(|member| missing(guild.user_permissions_in(channel, member), Spot::Channel).is_none())
     };
     for channel in texts.into_iter().filter(may).take(TRIED) {
         match post(discord, channel.id, guild.id).await {

@@ -9,7 +9,7 @@ use riff_hub::{
 use serenity::model::{
     Permissions,
     application::{CommandInteraction, ComponentInteraction, ModalInteraction},
-    channel::Message,
+    channel::{ChannelType, Message, MessageFlags, PartialChannel},
     guild,
     id::{ChannelId, GuildId, InteractionId, RoleId, UserId},
     user::User,
@@ -17,6 +17,7 @@ use serenity::model::{
 
 use super::{
     SURFACE,
+    asked::Spot,
     note::{Note, Shows},
 };
 
@@ -40,6 +41,8 @@ pub struct Incoming {
     pub channel: ChannelId,
     /// What the bot may do there.
     pub allowed: Option<Permissions>,
+    /// What kind of place that is.
+    pub spot: Spot,
     /// Largest file that may be sent, in bytes.
     pub limit: u32,
     /// The message that a component is on.
@@ -117,6 +120,14 @@ pub fn room_id(channel: ChannelId) -> String {
     format!("{SURFACE}:{channel}")
 }
 
+fn spot(channel: Option<&PartialChannel>) -> Spot {
+    let threads = [ChannelType::NewsThread, ChannelType::PublicThread, ChannelType::PrivateThread];
+    match channel.is_some_and(|channel| threads.contains(&channel.kind)) {
+        true => Spot::Thread,
+        false => Spot::Channel,
+    }
+}
+
 macro_rules! incoming {
     ($interaction:expr, $member:expr, $message:expr) => {
         Self {
@@ -126,6 +137,7 @@ macro_rules! incoming {
             guild: $interaction.guild_id,
             channel: $interaction.channel_id,
             allowed: $interaction.app_permissions,
+            spot: spot($interaction.channel.as_ref()),
             limit: $interaction.attachment_size_limit,
             message: $message,
         }
@@ -148,6 +160,17 @@ impl Incoming {
         incoming!(interaction, interaction.member.as_ref(), interaction.message.clone())
     }
 
+    /// Who sees what this asks for: what is made from something private stays private, and so does what is asked for in a
+    /// conversation with the bot alone.
+    pub fn privacy(&self) -> Privacy {
+        let hidden =
+            |message: &Message| message.flags.is_some_and(|flags| flags.contains(MessageFlags::EPHEMERAL));
+        match self.guild.is_none() || self.message.as_deref().is_some_and(hidden) {
+            true => Privacy::Private,
+            false => Privacy::Public,
+        }
+    }
+
     /// How a job that this asks for is answered.
     pub fn note(&self, shows: Shows, now: Millis) -> Note {
         Note {
@@ -157,6 +180,7 @@ impl Incoming {
             message: None,
             replies_to: None,
             more: Vec::new(),
+            direct: self.guild.is_none(),
             aside: None,
             shows,
             limit: if self.limit == 0 { super::attach::MAX_BYTES as u32 } else { self.limit },

@@ -189,7 +189,7 @@ async fn quota(discord: &Discord, incoming: &Incoming) -> Result<Outcome, Said> 
     let asker = discord.asker(incoming).await?;
     let (left, of) = discord.allowance(&asker.who, incoming.guild, &asker.roles).await?;
     Ok(Answer::private(format!(
-        "You have {left:.1} of {of:.0} GPU-seconds left today. The allowance is filled up again at midnight UTC."
+        "You have {left:.1} of {of:.1} GPU-seconds left today. The allowance is filled up again at midnight UTC."
     ))
     .into())
 }

@@ -2,6 +2,7 @@
 
 use riff_hub::{
     hub::{Opened, Twist},
+    model::{Media, ModelSpec, input},
     riff::Strength,
 };
 use serenity::all::{ActionRowComponent, ButtonKind, CommandData, InputTextStyle, Message, ResolvedTarget};
@@ -53,7 +54,14 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
         }
         "Describe" => generate::described(discord, incoming, first_picture(message)?, None).await,
         "Use as image prompt" => {
-            let image = discord.image(first_picture(message)?).await?;
+            let picture = first_picture(message)?;
+            let takes = |spec: &ModelSpec| spec.media == Media::Image && spec.takes(input::IMAGE);
+            if !discord.hub.store.models().await?.iter().any(|known| takes(&known.spec)) {
+                return Err(Said::new(
+                    "No model here starts from a picture yet: an operator has to start a worker with one.",
+                ));
+            }
+            let image = discord.image(picture).await?;
             let modal = dialog::of_line(Action::WithPicture(image), "Prompt with this picture", "");
             Ok(Answer::Dialog(modal).into())
         }

@@ -73,10 +73,12 @@ impl Outgoing {
         if self.privacy == Privacy::Private {
             flags |= MessageFlags::EPHEMERAL;
         }
+        let mut rows = json!(self.rows);
+        write_ids(&mut rows);
         json!({
             "content": self.content,
             "embeds": self.embeds,
-            "components": self.rows,
+            "components": rows,
             "attachments": attachments,
             "allowed_mentions": {"parse": []},
             "flags": flags,
@@ -91,6 +93,21 @@ impl Outgoing {
             false => 0.into(),
         };
         body
+    }
+}
+
+/// Ids are text in Discord's JSON; serenity writes those of preselected channels and roles as numbers.
+fn write_ids(components: &mut Value) {
+    match components {
+        Value::Object(object) => {
+            if let Some(Value::Number(id)) = object.get("id") {
+                let id = id.to_string();
+                object.insert("id".to_owned(), id.into());
+            }
+            object.values_mut().for_each(write_ids);
+        }
+        Value::Array(items) => items.iter_mut().for_each(write_ids),
+        _ => {}
     }
 }
 

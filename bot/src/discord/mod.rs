@@ -35,7 +35,14 @@ mod rest;
 mod seen;
 mod split;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use dashmap::DashMap;
 use riff_hub::{canonical::Digest, hub::Hub, store::Member};
@@ -81,7 +88,7 @@ pub struct Discord {
     /// One turn at a time at each job's message: a late progress edit never overwrites the result.
     turns: DashMap<String, Arc<Mutex<()>>>,
     /// Whether messages that do not mention the bot arrive with their content.
-    reads_messages: bool,
+    reads_messages: AtomicBool,
     /// Handlers in hand; they are waited for when the process stops.
     handlers: TaskTracker,
 }
@@ -168,7 +175,7 @@ async fn connect(settings: &Settings, hub: &Arc<Hub>) -> Result<(Arc<Discord>, V
         places: Places::default(),
         seen: Seen::default(),
         turns: DashMap::new(),
-        reads_messages: application.flags & MESSAGE_CONTENT != 0,
+        reads_messages: AtomicBool::new(application.flags & MESSAGE_CONTENT != 0),
         handlers: TaskTracker::new(),
     };
     Ok((Arc::new(discord), verifier))
@@ -193,7 +200,15 @@ impl Discord {
 
     /// Whether messages that do not mention the bot arrive with their content.
     pub fn reads_messages(&self) -> bool {
-        self.reads_messages
+        self.reads_messages.load(Ordering::Relaxed)
+    }
+
+    /// Asks anew what the application is granted: that may have changed since.
+    async fn look_at_grants(&self) -> Result<(), RestError> {
+        let application: Application =
+            self.rest.get(Call::new(LightMethod::Get, Route::Oauth2ApplicationCurrent)).await?;
+        self.reads_messages.store(application.flags & MESSAGE_CONTENT != 0, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Waits for the turn at a job's message; it lasts until the guard is dropped.

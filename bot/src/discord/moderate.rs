@@ -1,7 +1,7 @@
 //! `/mod`: what moderators do becomes an act of the hub, which keeps the log of it.
 
 use riff_hub::{
-    hub::{Act, Rules},
+    hub::{Act, AuditRow, Rules},
     seam::Millis,
     store::Member,
 };
@@ -14,6 +14,7 @@ use super::{
     guide,
     incoming::{Incoming, Standing, account, community, member, room_id},
     message::{Outgoing, clip, plain},
+    note::Note,
     reply::Answer,
 };
 
@@ -44,7 +45,7 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
     match name {
         "setup" => guide::setup(discord, &community).await,
         "rules" => rules(discord, &community).await,
-        "audit" => audit(discord, &community).await,
+        "audit" => audit(discord, incoming, &community).await,
         _ => {
             let now = discord.hub.seam.now();
             let (act, done) = act(name, &options, now, data)?;
@@ -189,8 +190,28 @@ pub fn describe(rules: &Rules) -> CreateEmbed {
         .field("Banned or timed out", list(restricted.collect(), "nobody"), false)
 }
 
-/// What the log says of an act, channels as channels.
-fn shown(text: &str) -> String {
+/// What an act was about: channels and roles as Discord shows them, posts with their words and where they are.
+async fn about(discord: &Discord, incoming: &Incoming, row: &AuditRow) -> String {
+    match row.act.as_str() {
+        "report" | "take-down" => match discord.hub.view(&row.subject).await {
+            Ok(view) => {
+                let words = plain(&clip(view.recipe.prompt.as_str(), 80));
+                let link = Note::of(&view.job).zip(incoming.guild).and_then(|(note, guild)| {
+                    let message = note.message?;
+                    Some(format!(" <https://discord.com/channels/{guild}/{}/{message}>", note.channel))
+                });
+                format!("“{words}” by {}{}", plain(&view.member), link.unwrap_or_default())
+            }
+            Err(_) => plain(&row.subject),
+        },
+        "allow" => format!("<@&{}>", row.subject),
+        _ if row.subject.starts_with("discord:") => with_places(&row.subject),
+        _ => plain(&row.subject),
+    }
+}
+
+/// What the log says besides.
+fn detail(text: &str) -> String {
     let words = text.split(' ').map(|word| match word.starts_with("discord:") {
         true => with_places(word),
         false => plain(word),
@@ -198,15 +219,12 @@ fn shown(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-async fn audit(discord: &Discord, community: &str) -> Result<Outcome, Said> {
-    let rows = discord.hub.audit(community, None, LOGGED).await?;
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|row| {
-            let what = [&row.subject, &row.detail].map(|text| shown(text)).join(" ");
-            format!("<t:{}:R> **{}** {} {}", row.at / 1_000, plain(&row.actor), row.act, what.trim_end())
-        })
-        .collect();
+async fn audit(discord: &Discord, incoming: &Incoming, community: &str) -> Result<Outcome, Said> {
+    let mut lines = Vec::new();
+    for row in discord.hub.audit(community, None, LOGGED).await? {
+        let what = format!("{} {} {}", row.act, about(discord, incoming, &row).await, detail(&row.detail));
+        lines.push(format!("<t:{}:R> **{}** {}", row.at / 1_000, plain(&row.actor), what.trim_end()));
+    }
     let text = if lines.is_empty() { "Nothing happened yet.".to_owned() } else { lines.join("\n") };
     let embed = CreateEmbed::new().title("What moderators did").description(clip(&text, 4_000));
     Ok(Answer::Message(Outgoing::private("").embed(embed)).into())

@@ -30,6 +30,9 @@ pub struct Note {
     /// The further messages of a long answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub more: Vec<MessageId>,
+    /// Whether it is in a conversation between the bot and one person, where nothing has to be hidden.
+    #[serde(default)]
+    pub direct: bool,
     /// Something to say with the answer, in small letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aside: Option<String>,
@@ -96,6 +99,7 @@ mod tests {
             message: Some(MessageId::new(7)),
             replies_to: None,
             more: vec![MessageId::new(8)],
+            direct: false,
             aside: None,
             shows: Shows::Talk,
             limit: 10,

@@ -25,6 +25,7 @@ use super::{
     Discord, SURFACE, attach,
     chat::{Sent, reply_body},
     generate,
+    incoming::account,
     message::Outgoing,
     note::{Note, Shows, nonce},
     rest::{Call, RestError},
@@ -93,7 +94,7 @@ pub async fn run(discord: Arc<Discord>, stop: &CancellationToken) {
 async fn deliver(discord: &Discord, due: Due) -> i64 {
     let _turn = discord.turn(&due.job).await;
     let done = match post(discord, &due).await {
-        Ok(()) => finish(discord, &due).await,
+        Ok(note) => finish(discord, &due, note).await,
         Err(error) => {
             tracing::warn!(job = due.job, attempts = due.attempts, %error, "put off a post");
             let wait = BACKOFF_MS << due.attempts.clamp(0, 10);
@@ -107,12 +108,15 @@ async fn deliver(discord: &Discord, due: Due) -> i64 {
     due.id
 }
 
-async fn finish(discord: &Discord, due: &Due) -> Result<(), StoreError> {
+/// Marks a post as made. What is noted of it from then on is where it is: the interaction's token is forgotten.
+async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreError> {
     let now = discord.hub.seam.now();
     match due.private {
         true => discord.hub.store.delivered(due, now).await?,
         false => discord.hub.store.publish(due, now).await?,
     }
+    let note = Note { token: None, ..note };
+    discord.hub.store.note_reply(&due.job, &note.write()).await?;
     riff_hub::step::done("published");
     discord.hub.tell(&due.channel, &due.job, Change::Posted);
     Ok(())
@@ -133,13 +137,12 @@ impl From<StoreError> for PutOff {
     }
 }
 
-/// Makes the post, or finds that there is nowhere to make it.
-async fn post(discord: &Discord, due: &Due) -> Result<(), PutOff> {
+/// Makes the post, or finds that there is nowhere to make it. Gives where it is.
+async fn post(discord: &Discord, due: &Due) -> Result<Note, PutOff> {
     let view = discord.hub.view(&due.job).await?;
-    let Some(note) = Note::of(&view.job) else {
-        // The job's channel is of Discord, but nothing says whom to answer: of a line with choices, all but the first.
-        return unasked(discord, &view).await;
-    };
+    let note = Note::of(&view.job)
+        .or_else(|| unasked(&view.job))
+        .ok_or_else(|| Refusal::Missing(format!("place on Discord for the answer of job {}", due.job)))?;
     let mut delivery = Delivery { discord, job: &view.job, note };
     // Pictures that are too large after all get smaller, and then become links.
     let limit = delivery.note.limit as usize;
@@ -147,36 +150,33 @@ async fn post(discord: &Discord, due: &Due) -> Result<(), PutOff> {
         let messages = render(discord, &view, &delivery.note, limit).await?;
         match delivery.send(&messages).await {
             Err(RestError::Refused { status, code, .. }) if status == 413 || code == code::TOO_LARGE => {}
-            Err(error) if nowhere(&error) => return Ok(delivery.elsewhere(&messages, &error).await?),
-            sent => return Ok(sent?),
+            Err(error) if nowhere(&error) => {
+                delivery.elsewhere(&messages, &error).await?;
+                break;
+            }
+            sent => {
+                sent?;
+                break;
+            }
         }
     }
-    Ok(())
+    Ok(delivery.note)
 }
 
-async fn unasked(discord: &Discord, view: &JobView) -> Result<(), PutOff> {
-    let account = super::incoming::account;
-    let (Some(channel), Some(user)) = (account(&view.job.channel), account(&view.job.member)) else {
-        tracing::error!(job = view.job.id, "a job of Discord has no channel there");
-        return Ok(());
-    };
-    let note = Note {
-        channel: ChannelId::new(channel.get()),
-        user,
+/// Where a job is answered that nothing was noted of: of a line with choices, all but the first.
+fn unasked(job: &Job) -> Option<Note> {
+    Some(Note {
+        channel: ChannelId::new(account(&job.channel)?.get()),
+        user: account(&job.member)?,
         token: None,
         message: None,
         replies_to: None,
         more: Vec::new(),
+        direct: false,
         aside: None,
         shows: Shows::Post,
         limit: attach::MAX_BYTES as u32,
-    };
-    let messages = render(discord, view, &note, attach::MAX_BYTES).await?;
-    let mut delivery = Delivery { discord, job: &view.job, note };
-    match delivery.send(&messages).await {
-        Err(error) if nowhere(&error) => Ok(delivery.elsewhere(&messages, &error).await?),
-        sent => Ok(sent?),
-    }
+    })
 }
 
 async fn render(
@@ -227,6 +227,11 @@ struct Delivery<'a> {
 }
 
 impl Delivery<'_> {
+    /// Whether others are there who must not see it.
+    fn is_secret(&self) -> bool {
+        self.job.private && !self.note.direct
+    }
+
     /// Sends all parts. What is sent is noted at once, so that another try goes on from there.
     async fn send(&mut self, messages: &[Outgoing]) -> Result<(), RestError> {
         for (part, message) in messages.iter().enumerate() {
@@ -260,7 +265,7 @@ impl Delivery<'_> {
                 edited => return edited,
             }
         }
-        if self.job.private {
+        if self.is_secret() {
             // Only who asked may see it, and the way to them is closed.
             return Err(RestError::Refused {
                 status: 404,
@@ -285,7 +290,7 @@ impl Delivery<'_> {
             return Ok(*id);
         }
         match self.note.live_token(self.discord.hub.seam.now()) {
-            Some(token) if self.job.private => {
+            Some(token) if self.is_secret() => {
                 let application_id = self.discord.application;
                 let route = Route::WebhookFollowupMessages { application_id, token };
                 let call = Call::new(LightMethod::Post, route).body(message.body());
@@ -324,6 +329,10 @@ impl Delivery<'_> {
         };
         let call = Call::new(LightMethod::Post, Route::ChannelMessages { channel_id }).body(body);
         let sent: Sent = self.discord.rest.get(call.files(message.files.clone())).await?;
+        if part == 0 && sent.content.trim() != message.content.trim() {
+            // The nonce was known: this is the message that an earlier try began and nobody could note.
+            return self.edit(Route::ChannelMessage { channel_id, message_id: sent.id }, message).await;
+        }
         Ok(sent.id)
     }
 
@@ -343,7 +352,7 @@ impl Delivery<'_> {
             };
             let mut message = first.clone();
             let place = self.note.channel;
-            let why = match self.job.private {
+            let why = match self.is_secret() {
                 true => format!("-# What you asked for in <#{place}>:\n"),
                 false => format!("-# I may not post in <#{place}> any more, so here is your result.\n"),
             };

@@ -129,9 +129,16 @@ async fn edited(
     generate::riff(discord, incoming, parent, Twist::Edit(line)).await
 }
 
-/// Cancels a job. Its own card is changed by whoever watches the job; a list is shown anew.
+/// Cancels a job: one's own, or as a moderator anybody's in this community. Its own card is changed by whoever watches the job; a list is shown anew.
 async fn cancel(discord: &Discord, incoming: &Incoming, job: &str) -> Result<Outcome, Said> {
-    discord.hub.cancel(&incoming.person.member(), job).await?;
+    let who = incoming.person.member();
+    match discord.hub.cancel(&who, job).await {
+        Err(Refusal::NotYours { .. }) if incoming.person.standing == Standing::Moderator => {
+            let act = Act::TakeDown { job: job.to_owned() };
+            discord.hub.moderate(&who, &community(incoming.guild), &act).await?;
+        }
+        done => drop(done?),
+    }
     match incoming.message.as_ref().is_some_and(|message| shows(message, job)) {
         true => Ok(Answer::Done.into()),
         false => Ok(Answer::Update(look::line(discord, incoming).await?).into()),

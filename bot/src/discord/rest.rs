@@ -355,7 +355,7 @@ fn of_interaction(endpoint: &Endpoint) -> bool {
 
 fn endpoint(call: &Call<'_>) -> Endpoint {
     let path = call.route.path();
-    let path = path.rsplit_once("/api/v10/").map_or("", |(_, path)| path).to_owned();
+    let path = bucket_path(path.rsplit_once("/api/v10/").map_or("", |(_, path)| path));
     let method = match call.method {
         LightMethod::Delete => Method::Delete,
         LightMethod::Get => Method::Get,
@@ -364,6 +364,22 @@ fn endpoint(call: &Call<'_>) -> Endpoint {
         LightMethod::Put => Method::Put,
     };
     Endpoint { method, path }
+}
+
+/// The path by which the limiter knows a route: all messages of a channel share a limit, so their ids are left out.
+fn bucket_path(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        ["channels", channel, "messages", message, rest @ ..] if message.parse::<u64>().is_ok() => {
+            ["channels", channel, "messages", "{message}"]
+                .iter()
+                .chain(rest)
+                .copied()
+                .collect::<Vec<_>>()
+                .join("/")
+        }
+        _ => path.to_owned(),
+    }
 }
 
 /// A path as it may be logged: interaction tokens answer for their owner, so they are left out.
@@ -389,4 +405,23 @@ fn limit_headers(headers: &HeaderMap, retry_after: Option<Duration>) -> Option<R
         remaining: if retry_after.is_some() { 0 } else { remaining },
         reset_at: Instant::now() + retry_after.unwrap_or_default().max(reset_after),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_a_channel_share_a_limit_and_channels_do_not() {
+        assert_eq!(bucket_path("channels/1/messages/2"), bucket_path("channels/1/messages/3"));
+        assert_ne!(bucket_path("channels/1/messages/2"), bucket_path("channels/2/messages/2"));
+        assert_ne!(bucket_path("channels/1/messages/2"), bucket_path("channels/1/messages"));
+        assert_eq!(bucket_path("webhooks/1/token/messages/@original"), "webhooks/1/token/messages/@original");
+    }
+
+    #[test]
+    fn tokens_are_not_logged() {
+        let path = format!("webhooks/1/{}/messages/@original", "t".repeat(60));
+        assert_eq!(public_path(&path), "webhooks/1/…/messages/@original");
+    }
 }

@@ -69,6 +69,7 @@ pub async fn prompt(
 }
 
 async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields) -> Result<(), Refusal> {
+    state.web_channel(channel).await?;
     let spec = form_model(state, field(form, "form")).await?;
     let line = compose::line(field(form, "prompt"), spec.as_ref(), form);
     let ask = Ask::public(member, channel);
@@ -102,10 +103,11 @@ pub async fn riff(
         Ok(joined) => joined,
         Err(refusal) => return refused(&headers, refusal),
     };
-    let answer = match riff_request(&form) {
-        Ok(request) => state.hub.riff(&Ask::public(&member, &channel), &request).await.map(drop),
-        Err(refusal) => Err(refusal),
+    let answer = async {
+        state.web_channel(&channel).await?;
+        state.hub.riff(&Ask::public(&member, &channel), &riff_request(&form)?).await.map(drop)
     };
+    let answer = answer.await;
     let answer = match answer {
         Ok(()) => done(&headers, &channel),
         Err(refusal) => refused(&headers, refusal),

@@ -3,7 +3,7 @@
 use super::{Hub, people::fitting_name};
 use crate::{
     admission::{Blocklist, Refusal},
-    community::Room,
+    community::{Restriction, Room},
     model::ModelSpec,
     store::{self, Member},
 };
@@ -94,6 +94,17 @@ impl Hub {
         self.people.insert(member.id, member.name);
         self.rooms.insert(room.id.clone(), room.clone());
         Ok(())
+    }
+
+    /// Refuses who is shut out of any community: for rooms that no moderator watches.
+    ///
+    /// # Errors
+    /// [`Refusal::Restricted`].
+    pub async fn shut_out_nowhere(&self, who: &Member) -> Result<(), Refusal> {
+        match self.store.restriction_anywhere(who, self.seam.now()).await? {
+            Some(Restriction { until, reason, .. }) => Err(Refusal::Restricted { until, reason }),
+            None => Ok(()),
+        }
     }
 
     /// Whether somebody may ask there now: not shut out, then an open channel, then not too fast. Only what got that far

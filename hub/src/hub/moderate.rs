@@ -38,7 +38,7 @@ impl Hub {
             actor = moderator.id,
             "moderated"
         );
-        if let Some(job) = taken_down {
+        for job in taken_down {
             self.taken_down(&job);
         }
         Ok(())

@@ -125,6 +125,23 @@ impl Store {
         Ok(row.map(|(until, reason)| Restriction { member: who.clone(), until, reason }))
     }
 
+    /// What shuts a member out of any community now; a ban before a time-out.
+    pub async fn restriction_anywhere(
+        &self,
+        who: &Member,
+        now: Millis,
+    ) -> Result<Option<Restriction>, StoreError> {
+        let row: Option<(Option<Millis>, String)> = sqlx::query_as(
+            "SELECT until, reason FROM restriction
+             WHERE member = ? AND (until IS NULL OR until > ?) ORDER BY kind LIMIT 1",
+        )
+        .bind(&who.id)
+        .bind(now)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(row.map(|(until, reason)| Restriction { member: who.clone(), until, reason }))
+    }
+
     /// The largest allowance that a community gives to one of these roles, in milliseconds of the device.
     pub async fn role_allowance(&self, community: &str, roles: &[String]) -> Result<Option<i64>, StoreError> {
         if roles.is_empty() {

@@ -25,11 +25,12 @@ pub struct Desk<'a> {
 }
 
 impl Store {
-    /// Does what a moderator wants and writes it into the log. Returns the job that was taken down.
+    /// Does what a moderator wants and writes it into the log. Returns the jobs that were taken down by it: of a ban or a
+    /// time-out, what the member has waiting there.
     ///
     /// # Errors
     /// [`StoreError::Missing`] if it is about a job, channel or model that is not there.
-    pub async fn moderate(&self, desk: Desk<'_>, act: &Act) -> Result<Option<Job>, StoreError> {
+    pub async fn moderate(&self, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
         for member in [Some(desk.actor), act.member()].into_iter().flatten() {
             people::put_unknown(&mut tx, member, desk.now).await?;
@@ -62,13 +63,19 @@ impl Store {
     }
 }
 
-async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Option<Job>, StoreError> {
+async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, StoreError> {
     let here = desk.community;
     match act {
         Act::Allow { role, gpu_ms } => allow(tx, here, role, *gpu_ms).await?,
         Act::Grant { member, gpu_ms } => grant(tx, desk, member, *gpu_ms).await?,
-        Act::Ban { member, reason } => restrict(tx, desk, member, None, reason).await?,
-        Act::TimeOut { member, until, reason } => restrict(tx, desk, member, Some(*until), reason).await?,
+        Act::Ban { member, reason } => {
+            restrict(tx, desk, member, None, reason).await?;
+            return cancel_waiting(tx, desk, member).await;
+        }
+        Act::TimeOut { member, until, reason } => {
+            restrict(tx, desk, member, Some(*until), reason).await?;
+            return cancel_waiting(tx, desk, member).await;
+        }
         Act::Unban { member } => {
             run(tx, "DELETE FROM restriction WHERE community = ? AND member = ?", &[here, &member.id])
                 .await?;
@@ -98,10 +105,10 @@ async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Option<Job>,
                 run(tx, "INSERT OR IGNORE INTO open_channel VALUES (?, ?)", &[here, channel]).await?;
             }
         }
-        Act::TakeDown { job } => return take_down(tx, desk, job).await.map(Some),
+        Act::TakeDown { job } => return Ok(vec![take_down(tx, desk, job).await?]),
         Act::Report { job, .. } => drop(job_here(tx, here, job).await?),
     }
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// A statement with nothing but text in it; returns the rows it changed.
@@ -158,6 +165,22 @@ async fn restrict(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+async fn cancel_waiting(tx: Tx<'_, '_>, desk: Desk<'_>, member: &Member) -> Result<Vec<Job>, StoreError> {
+    let waiting: Vec<Job> = sqlx::query_as(
+        "SELECT job.* FROM job JOIN channel ON channel.id = job.channel
+         WHERE job.member = ? AND community = ? AND state IN ('queued', 'leased', 'running')",
+    )
+    .bind(&member.id)
+    .bind(desk.community)
+    .fetch_all(&mut **tx)
+    .await?;
+    let mut cancelled = Vec::new();
+    for job in waiting {
+        cancelled.push(finish::cancel(tx, &job, desk.now).await?);
+    }
+    Ok(cancelled)
 }
 
 async fn pause_model(tx: Tx<'_, '_>, community: &str, model: &str) -> Result<(), StoreError> {

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How much is kept of each channel, of interactions and of the journal, once a bench asks for flat memory.
-const BENCH_KEEP: usize = 500;
+const BENCH_KEEP: usize = 4_000;
 
 /// A running Discord. It ends when the last of its clones is dropped.
 #[derive(Clone)]

@@ -39,16 +39,12 @@ fn description() -> Option<&'static Description> {
 /// Takes out where the description is narrower than Discord:
 /// - `oneOf` becomes `anyOf`. The members of its unions overlap (an empty object is every partial update, a null is each
 ///   nullable member), and Discord takes what fits any of them.
-/// - A snowflake may be a number: Discord's own libraries number the files of a message so.
 /// - `default_member_permissions` may be a string: that is how Discord itself writes permissions.
 fn relax(value: &mut Value) {
     match value {
         Value::Object(object) => {
             if let Some(members) = object.remove("oneOf") {
                 object.insert("anyOf".to_owned(), members);
-            }
-            if object.get("format").is_some_and(|format| format == "snowflake") {
-                object.insert("type".to_owned(), json!(["string", "integer"]));
             }
             if let Some(permissions) = object.get_mut("default_member_permissions")
                 && permissions.get("type").is_some()

@@ -161,7 +161,7 @@ async fn the_allowance_is_shown_and_its_end_is_a_sentence() {
     stage.start().await;
     let worker = stage.worker(vec![painter()]).await;
     let whole = stage.alice.slash(&stage.art, "/quota", json!({})).await.unwrap();
-    insta::assert_snapshot!(private(&whole), @"You have 2.5 of 2 GPU-seconds left today. The allowance is filled up again at midnight UTC.");
+    insta::assert_snapshot!(private(&whole), @"You have 2.5 of 2.5 GPU-seconds left today. The allowance is filled up again at midnight UTC.");
     for prompt in ["a fox", "a hare"] {
         stage.imagine(prompt).await;
     }
@@ -241,5 +241,9 @@ async fn in_a_private_conversation_the_same_commands_work() {
     let shown = stage.alice.dm_slash("/imagine", json!({"prompt": "a fox"})).await.unwrap();
     worker.finish(&worker.lease().await.unwrap()).await.unwrap();
     stage.finished(shown.message().unwrap()).await;
+    let other = stage.alice.dm_slash("/show", json!({"recipe": "x"})).await.unwrap();
+    assert!(other.text().contains("Name a recipe"));
+    let posts = stage.riff.checker().await.unwrap().count("SELECT COUNT(*) FROM post").await.unwrap();
+    assert_eq!(posts, 0, "nobody else sees it, on no surface");
     stage.end().await;
 }

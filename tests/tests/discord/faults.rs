@@ -1,6 +1,8 @@
 //! Discord fails, forgets and refuses; nothing is lost and nothing is said twice.
 
-use fake_discord::{Fault, permissions};
+use std::time::Duration;
+
+use fake_discord::{Fault, Window, permissions};
 use serde_json::json;
 
 use crate::{Stage, private, seen};
@@ -54,14 +56,20 @@ async fn a_request_that_is_never_answered_is_sent_again() {
 #[tokio::test]
 async fn a_new_message_whose_answer_was_lost_is_there_once() {
     let (stage, worker) = Stage::with_talker().await;
-    stage.discord.fail_next("POST", "/messages", Fault::Lost, 2);
-    stage.alice.mention(&stage.art, "hello").await.unwrap();
-    worker.answer(&worker.lease().await.unwrap(), "Hi.").await.unwrap();
-    stage.discord.see(|message| message.content == "Hi.").await.unwrap();
+    // Whoever gets no answer does not learn how much room is left either.
+    stage.discord.limit(|limits| limits.channel_post = Window::new(50, Duration::from_secs(5)));
+    // Twice: the request is repeated. Always: nobody ever learns that the message is there.
+    for (times, answer) in [(2, "Hi."), (5, "Ho.")] {
+        stage.discord.fail_next("POST", "/messages", Fault::Lost, times);
+        stage.alice.mention(&stage.art, "hello").await.unwrap();
+        worker.answer(&worker.lease().await.unwrap(), answer).await.unwrap();
+        stage.discord.see(|message| message.content == answer).await.unwrap();
+    }
+    stage.discord.faults_spent().await.unwrap();
     let said = stage.discord.messages(&stage.art);
     assert_eq!(
         said.iter().filter(|message| message.author == "Riff").count(),
-        1,
+        2,
         "{}",
         stage.discord.transcript()
     );

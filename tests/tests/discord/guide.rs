@@ -44,5 +44,10 @@ async fn missing_permissions_are_named_with_how_to_grant_them() {
     stage.discord.revoke(&stage.art, permissions::ATTACH_FILES | permissions::SEND_MESSAGES);
     let refused = stage.alice.slash(&stage.art, "/imagine", json!({"prompt": "a fox"})).await.unwrap();
     insta::assert_snapshot!(private(&refused), @"I am missing permissions in this channel: Send Messages, Attach Files. Somebody who manages the server can grant them: the channel's settings (Edit Channel), Permissions, add my role, and switch them on.");
+    let post = stage.alice.say(&stage.guild.channel("talk"), "hello", &[]).await.unwrap();
+    let thread = stage.guild.thread(&stage.guild.channel("talk"), "a thread", Some(&post)).unwrap();
+    stage.discord.revoke(&thread, permissions::SEND_MESSAGES_IN_THREADS | permissions::SEND_MESSAGES);
+    let refused = stage.alice.slash(&thread, "/imagine", json!({"prompt": "a fox"})).await.unwrap();
+    insta::assert_snapshot!(private(&refused), @"I am missing permissions in this channel: Send Messages in Threads. Somebody who manages the server can grant them: the channel's settings (Edit Channel), Permissions, add my role, and switch them on.");
     stage.end().await;
 }

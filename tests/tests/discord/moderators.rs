@@ -47,7 +47,7 @@ async fn one_screen_sets_up_channels_and_roles() {
     stage.finished(shown.message().unwrap()).await;
     let patron = stage.guild.member("paula").with_role(&patrons);
     let quota = patron.slash(&gallery, "/quota", json!({})).await.unwrap();
-    insta::assert_snapshot!(private(&quota), @"You have 1200.0 of 1200 GPU-seconds left today. The allowance is filled up again at midnight UTC.");
+    insta::assert_snapshot!(private(&quota), @"You have 1200.0 of 1200.0 GPU-seconds left today. The allowance is filled up again at midnight UTC.");
     stage.end().await;
 }
 
@@ -167,4 +167,28 @@ async fn what_is_reported_reaches_the_moderators_who_take_it_down() {
     insta::assert_snapshot!(private(&refused), @"Only what was made here can be reported here. Report other messages to Discord or to a moderator.");
     stage.riff.checker().await.unwrap();
     assert_eq!(stage.discord.violations(), []);
+}
+
+#[tokio::test]
+async fn who_is_banned_waits_for_nothing_and_asks_nowhere() {
+    let (stage, worker) = Stage::with_worker().await;
+    let mia = stage.guild.moderator("mia");
+    let waiting = stage.imagine("a fox").await;
+    mia.slash(&stage.art, "/mod ban", json!({"user": stage.alice.id()})).await.unwrap();
+    waiting.until(&stage.discord, |message| message.content.contains("Cancelled")).await.unwrap();
+    assert!(worker.lease_now().await.unwrap().is_none());
+    let refused = stage.alice.dm_slash("/imagine", json!({"prompt": "a fox"})).await.unwrap();
+    assert!(refused.text().starts_with("You can't prompt here"), "{refused}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn moderators_cancel_what_waits() {
+    let (stage, worker) = Stage::with_worker().await;
+    let mia = stage.guild.moderator("mia");
+    let waiting = stage.imagine("a fox").await;
+    mia.click(&waiting, "Cancel").await.unwrap();
+    waiting.until(&stage.discord, |message| message.content.contains("Cancelled")).await.unwrap();
+    assert!(worker.lease_now().await.unwrap().is_none());
+    stage.end().await;
 }

@@ -311,6 +311,16 @@ async fn pictures_are_described_and_prompted_with() {
 }
 
 #[tokio::test]
+async fn where_no_model_takes_pictures_that_is_said_before_anything_is_typed() {
+    let (stage, _worker) = Stage::with_worker().await;
+    let file = attachment(picture(64, 48), "cat.png", "image/png");
+    let posted = stage.bob.say(&stage.art, "", &[file]).await.unwrap();
+    let refused = stage.alice.menu("Use as image prompt", &posted).await.unwrap();
+    insta::assert_snapshot!(private(&refused), @"No model here starts from a picture yet: an operator has to start a worker with one.");
+    stage.end().await;
+}
+
+#[tokio::test]
 async fn two_pictures_are_blended() {
     let stage = Stage::with_engines().await;
     let mut files = Vec::new();

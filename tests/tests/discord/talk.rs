@@ -132,8 +132,19 @@ async fn an_answer_may_be_for_who_asked_alone() {
     **what do I do?** — @alice
     Rest.
     -# writer · `--seed …` · recipe `…`
-    [💬 Reply] [🎲] [✏️ Remix] [🗑️]
+    [💬 Reply] [🎲] [✏️ Remix]
     ");
+    assert_eq!(stage.discord.messages(&stage.art), []);
+
+    let again = stage.alice.click(&told, "🎲").await.unwrap();
+    assert!(again.is_private(), "what follows from it is private too: {again}");
+    worker.answer(&worker.lease().await.unwrap(), "Sleep.").await.unwrap();
+    stage.discord.private(&stage.alice, |message| message.content.contains("Sleep.")).await.unwrap();
+    let form = stage.alice.click(&told, "Reply").await.unwrap();
+    let reply = stage.alice.submit(form.modal().unwrap(), json!({"Your reply": "and then?"})).await.unwrap();
+    assert!(reply.is_private(), "{reply}");
+    worker.answer(&worker.lease().await.unwrap(), "Wake.").await.unwrap();
+    stage.discord.private(&stage.alice, |message| message.content.contains("Wake.")).await.unwrap();
     assert_eq!(stage.discord.messages(&stage.art), []);
 
     let shown = stage.alice.slash(&stage.art, "/ask", json!({"question": "what do we do?"})).await.unwrap();

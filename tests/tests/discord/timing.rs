@@ -67,7 +67,7 @@ async fn a_private_answer_that_comes_too_late_goes_to_a_private_conversation() {
     **what do I do?** — @alice
     Rest.
     -# writer · `--seed …` · recipe `…`
-    [💬 Reply] [🎲] [✏️ Remix] [🗑️]
+    [💬 Reply] [🎲] [✏️ Remix]
     ");
     assert_eq!(stage.discord.messages(&stage.art), []);
     stage.end().await;
