@@ -36,8 +36,8 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
     for due in hub.store.due(WEB, hub.seam.now()).await? {
         let made = match due.private {
-            true => hub.store.delivered(&due, hub.seam.now()).await,
-            false => hub.store.publish(&due, hub.seam.now()).await,
+            true => hub.store.delivered(&due, None, hub.seam.now()).await,
+            false => hub.store.publish(&due, None, hub.seam.now()).await,
         };
         match made {
             Ok(()) if due.private => {}

@@ -158,7 +158,7 @@ impl Discord {
             return reply.answer(&Answer::private("There was nothing to do.")).await.map(drop);
         };
         // The turn is held so that no progress is shown, and no result, before the message is there.
-        let _turn = self.turn(&first.id).await;
+        let mut turn = self.turn(&first.id).await;
         let mut card = match self.hub.view(&first.id).await {
             Ok(view) => self.cards.waiting(&view, incoming.person.id),
             Err(refusal) => Outgoing::private(refusal.to_string()),
@@ -167,11 +167,8 @@ impl Discord {
             card.content
                 .push_str(&format!("\n-# and {} more, each with a message of its own", jobs.len() - 1));
         }
-        let message = reply.answer(&Answer::Message(card)).await?;
+        *turn = reply.answer(&Answer::Message(card)).await?;
         riff_hub::step::done("acknowledged");
-        if let Some(message) = message {
-            self.remember(first, message).await;
-        }
         Ok(())
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use serenity::model::application::Interaction;
+use riff_hub::hub::Privacy;
+use serenity::model::application::{CommandDataOptionValue, Interaction};
 
 use super::{
     Discord,
-    asked::{Outcome, Said},
+    asked::{self, Outcome, Said},
     commands, generate,
     incoming::Incoming,
     look, menu, moderate, press,
@@ -29,12 +30,26 @@ async fn handle(discord: &Discord, interaction: Interaction) {
         Interaction::Modal(modal) => Incoming::of_modal(modal),
         _ => return,
     };
-    let reply = Reply::new(&discord.rest, discord.application, incoming.id, &incoming.token);
+    let promise = promised(&incoming, &interaction);
+    let reply = Reply::new(&discord.rest, discord.application, (incoming.id, &incoming.token), promise);
     let work = async {
         let outcome = outcome(discord, &incoming, &interaction).await;
         discord.conclude(&incoming, &reply, outcome).await;
     };
     reply.within_time(work).await;
+}
+
+/// Who will see the answer, as far as that is known before there is one.
+fn promised(incoming: &Incoming, interaction: &Interaction) -> Privacy {
+    let asks_in_private = match interaction {
+        Interaction::Command(command) => {
+            let options = generate::Options::new(&command.data, &command.data.options);
+            let private = options.get("private").and_then(CommandDataOptionValue::as_bool);
+            command.data.name == "shorten" || private.unwrap_or_default()
+        }
+        _ => incoming.guild.is_some() && incoming.privacy() == Privacy::Private,
+    };
+    asked::privacy(asks_in_private)
 }
 
 async fn outcome(discord: &Discord, incoming: &Incoming, interaction: &Interaction) -> Result<Outcome, Said> {

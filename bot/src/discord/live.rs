@@ -11,7 +11,10 @@ use riff_hub::{
     hub::{Change, Event, JobView},
     job::{Job, State},
 };
-use serenity::http::{LightMethod, Route};
+use serenity::{
+    http::{LightMethod, Route},
+    model::id::MessageId,
+};
 use tokio::{
     sync::broadcast::error::RecvError,
     task::JoinSet,
@@ -21,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Discord, SURFACE,
+    chat::Sent,
     message::{File, Outgoing},
     note::{Note, Shows},
     rest::{Call, RestError, Urgency},
@@ -32,6 +36,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SPACING: Duration = Duration::from_millis(1_500);
 /// How often the places of waiting jobs are looked at.
 const PLACES: Duration = Duration::from_secs(5);
+/// A job's message is noted when it took that long, well before the interaction's token ends; most are done by then.
+const REMEMBERED_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Edits on their way at once.
 const MOST_AT_ONCE: usize = 16;
 
@@ -144,7 +150,7 @@ impl Live {
 
 /// Edits one job's message if it would look different. Gives what was told, or nothing once the job has ended.
 async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
-    let _turn = discord.turn(id).await;
+    let turn = discord.turn(id).await;
     let job = discord.hub.store.job(id).await.ok().flatten()?;
     if job.state.is_final() {
         discord.forget_turn(id);
@@ -155,7 +161,11 @@ async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
         // What the answer showed is still true, or the result is about to be.
         return Some(Told { at: Instant::now(), content: String::new(), preview: None });
     }
-    let note = Note::of(&job)?;
+    let mut note = Note::of(&job)?;
+    if note.message.is_none() && age > REMEMBERED_AFTER.as_millis() as i64 {
+        remember(discord, &job, &note, *turn).await;
+    }
+    note.message = note.message.or(*turn);
     let view = discord.hub.view(id).await.ok()?;
     let message = picture(discord, &note, &view);
     let preview = view.live.preview.as_ref().map(|(_, number)| *number);
@@ -172,16 +182,32 @@ async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
     }
 }
 
+/// Notes which message answers a job that is still not done, while the interaction's token can tell.
+async fn remember(discord: &Discord, job: &Job, note: &Note, known: Option<MessageId>) {
+    if let Some(message) = known {
+        return discord.remember(job, message).await;
+    }
+    let Some(token) = note.live_token(discord.hub.seam.now()) else {
+        return;
+    };
+    let route = Route::WebhookOriginalInteractionResponse { application_id: discord.application, token };
+    match discord.rest.get::<Sent>(Call::new(LightMethod::Get, route)).await {
+        Ok(sent) => discord.remember(job, sent.id).await,
+        Err(error) => tracing::info!(job = job.id, %error, "the message of a job cannot be looked up"),
+    }
+}
+
 /// A job was cancelled, which its card says, or its post taken down, whose messages go.
 async fn gone(discord: &Discord, id: &str) {
-    let _turn = discord.turn(id).await;
+    let turn = discord.turn(id).await;
     discord.forget_turn(id);
     let Ok(view) = discord.hub.view(id).await else {
         return;
     };
-    let Some(note) = Note::of(&view.job) else {
+    let Some(mut note) = Note::of(&view.job) else {
         return;
     };
+    note.message = note.message.or(*turn);
     let done = match view.job.state {
         State::Cancelled => {
             send(discord, &view.job, &note, &discord.cards.cancelled(&view, note.user), Urgency::Wait).await

@@ -50,9 +50,12 @@ use serde::Deserialize;
 use serenity::{
     http::{LightMethod, Route},
     interactions_endpoint::Verifier,
-    model::id::{ApplicationId, GuildId, UserId},
+    model::id::{ApplicationId, GuildId, MessageId, UserId},
 };
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use rest::Rest;
@@ -85,8 +88,9 @@ pub struct Discord {
     pub places: Places,
     /// Interactions and messages that were handled, so that none is handled twice.
     pub seen: Seen,
-    /// One turn at a time at each job's message: a late progress edit never overwrites the result.
-    turns: DashMap<String, Arc<Mutex<()>>>,
+    /// One turn at a time at each job's message: a late progress edit never overwrites the result. Holds which message that
+    /// is, once it is known here.
+    turns: DashMap<String, Arc<Mutex<Option<MessageId>>>>,
     /// Whether messages that do not mention the bot arrive with their content.
     reads_messages: AtomicBool,
     /// Handlers in hand; they are waited for when the process stops.
@@ -212,7 +216,7 @@ impl Discord {
     }
 
     /// Waits for the turn at a job's message; it lasts until the guard is dropped.
-    async fn turn(&self, job: &str) -> tokio::sync::OwnedMutexGuard<()> {
+    async fn turn(&self, job: &str) -> OwnedMutexGuard<Option<MessageId>> {
         let turn = self.turns.entry(job.to_owned()).or_default().clone();
         turn.lock_owned().await
     }

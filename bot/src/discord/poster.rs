@@ -92,8 +92,8 @@ pub async fn run(discord: Arc<Discord>, stop: &CancellationToken) {
 
 /// Delivers one post; gives its row.
 async fn deliver(discord: &Discord, due: Due) -> i64 {
-    let _turn = discord.turn(&due.job).await;
-    let done = match post(discord, &due).await {
+    let turn = discord.turn(&due.job).await;
+    let done = match post(discord, &due, *turn).await {
         Ok(note) => finish(discord, &due, note).await,
         Err(error) => {
             tracing::warn!(job = due.job, attempts = due.attempts, %error, "put off a post");
@@ -111,12 +111,11 @@ async fn deliver(discord: &Discord, due: Due) -> i64 {
 /// Marks a post as made. What is noted of it from then on is where it is: the interaction's token is forgotten.
 async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreError> {
     let now = discord.hub.seam.now();
+    let note = Note { token: None, ..note }.write();
     match due.private {
-        true => discord.hub.store.delivered(due, now).await?,
-        false => discord.hub.store.publish(due, now).await?,
+        true => discord.hub.store.delivered(due, Some(&note), now).await?,
+        false => discord.hub.store.publish(due, Some(&note), now).await?,
     }
-    let note = Note { token: None, ..note };
-    discord.hub.store.note_reply(&due.job, &note.write()).await?;
     riff_hub::step::done("published");
     discord.hub.tell(&due.channel, &due.job, Change::Posted);
     Ok(())
@@ -138,11 +137,12 @@ impl From<StoreError> for PutOff {
 }
 
 /// Makes the post, or finds that there is nowhere to make it. Gives where it is.
-async fn post(discord: &Discord, due: &Due) -> Result<Note, PutOff> {
+async fn post(discord: &Discord, due: &Due, known: Option<MessageId>) -> Result<Note, PutOff> {
     let view = discord.hub.view(&due.job).await?;
     let note = Note::of(&view.job)
         .or_else(|| unasked(&view.job))
         .ok_or_else(|| Refusal::Missing(format!("place on Discord for the answer of job {}", due.job)))?;
+    let note = Note { message: note.message.or(known), ..note };
     let mut delivery = Delivery { discord, job: &view.job, note };
     // Pictures that are too large after all get smaller, and then become links.
     let limit = delivery.note.limit as usize;
@@ -245,7 +245,9 @@ impl Delivery<'_> {
                 part if self.note.more.len() < part => self.note.more.push(id),
                 _ => {}
             }
-            if self.note != before
+            // Of a single message the note is written with the post.
+            if messages.len() > 1
+                && self.note != before
                 && let Err(error) = self.discord.hub.store.note_reply(&self.job.id, &self.note.write()).await
             {
                 tracing::warn!(job = self.job.id, %error, "a part of an answer was not noted");

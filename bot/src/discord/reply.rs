@@ -7,7 +7,10 @@ use serde_json::{Value, json};
 use serenity::{
     builder::CreateModal,
     http::{LightMethod, Route},
-    model::id::{ApplicationId, InteractionId, MessageId},
+    model::{
+        channel::MessageFlags,
+        id::{ApplicationId, InteractionId, MessageId},
+    },
 };
 use tokio::sync::Mutex;
 
@@ -63,13 +66,20 @@ pub struct Reply<'a> {
     application: ApplicationId,
     id: InteractionId,
     token: &'a str,
+    /// Who sees what is promised.
+    promise: Privacy,
     state: Mutex<State>,
 }
 
 impl<'a> Reply<'a> {
     /// To an interaction that nobody has answered.
-    pub fn new(rest: &'a Rest, application: ApplicationId, id: InteractionId, token: &'a str) -> Self {
-        Self { rest, application, id, token, state: Mutex::new(State::Open) }
+    pub fn new(
+        rest: &'a Rest,
+        application: ApplicationId,
+        (id, token): (InteractionId, &'a str),
+        promise: Privacy,
+    ) -> Self {
+        Self { rest, application, id, token, promise, state: Mutex::new(State::Open) }
     }
 
     /// Runs `work`, which answers, and promises an answer when that takes long.
@@ -90,7 +100,11 @@ impl<'a> Reply<'a> {
     async fn promise(&self) -> Result<(), RestError> {
         let mut state = self.state.lock().await;
         if matches!(*state, State::Open) {
-            self.callback(json!({"type": callback::PROMISE})).await?;
+            let flags = match self.promise {
+                Privacy::Public => MessageFlags::empty(),
+                Privacy::Private => MessageFlags::EPHEMERAL,
+            };
+            self.callback(json!({"type": callback::PROMISE, "data": {"flags": flags}})).await?;
             *state = State::Promised;
         }
         Ok(())
@@ -145,7 +159,7 @@ impl<'a> Reply<'a> {
 
     /// What was promised in public is taken back before something private is said.
     async fn keep_promise(&self, message: &Outgoing) -> Result<Option<MessageId>, RestError> {
-        if message.privacy == Privacy::Public {
+        if message.privacy == Privacy::Public || self.promise == Privacy::Private {
             return self.edit(message).await;
         }
         self.rest.tell(Call::new(LightMethod::Delete, self.original())).await?;

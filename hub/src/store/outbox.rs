@@ -1,5 +1,7 @@
 //! The outbox: what must be posted where. A post is there exactly once, however often its delivery is tried.
 
+use sqlx::{Sqlite, Transaction};
+
 use super::{Store, StoreError};
 use crate::seam::Millis;
 
@@ -36,18 +38,17 @@ impl Store {
         Ok(due)
     }
 
-    /// Marks a delivery as done without a post: what is private, or has nowhere to go.
-    pub async fn delivered(&self, due: &Due, now: Millis) -> Result<(), StoreError> {
-        sqlx::query("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL")
-            .bind(now)
-            .bind(due.id)
-            .execute(&self.write)
-            .await?;
+    /// Marks a delivery as done without a post: what is private, or has nowhere to go. `reply` becomes the job's note, where
+    /// there is something to note.
+    pub async fn delivered(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        mark(&mut tx, due, reply, now).await?;
+        tx.commit().await?;
         Ok(())
     }
 
-    /// Publishes: the post and the mark that it is delivered, in one transaction.
-    pub async fn publish(&self, due: &Due, now: Millis) -> Result<(), StoreError> {
+    /// Publishes: the post, the mark that it is delivered, and what the surface notes of it, in one transaction.
+    pub async fn publish(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query("INSERT INTO post (job, channel, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
             .bind(&due.job)
@@ -55,11 +56,7 @@ impl Store {
             .bind(now)
             .execute(&mut *tx)
             .await?;
-        sqlx::query("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL")
-            .bind(now)
-            .bind(due.id)
-            .execute(&mut *tx)
-            .await?;
+        mark(&mut tx, due, reply, now).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -83,4 +80,25 @@ impl Store {
             .await?;
         Ok(done.rows_affected() > 0)
     }
+}
+
+async fn mark(
+    tx: &mut Transaction<'_, Sqlite>,
+    due: &Due,
+    reply: Option<&str>,
+    now: Millis,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL")
+        .bind(now)
+        .bind(due.id)
+        .execute(&mut **tx)
+        .await?;
+    if let Some(reply) = reply {
+        sqlx::query("UPDATE job SET reply = ? WHERE id = ?")
+            .bind(reply)
+            .bind(&due.job)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
 }

@@ -196,7 +196,7 @@ async fn private_jobs_are_answered_and_never_shown() {
 
     let due = store.due("chat", community.hub.seam.now()).await.unwrap();
     assert_eq!(due.iter().map(|due| due.private).collect::<Vec<_>>(), [false, true]);
-    store.delivered(&due[1], community.hub.seam.now()).await.unwrap();
+    store.delivered(&due[1], None, community.hub.seam.now()).await.unwrap();
     assert_eq!(store.due("chat", community.hub.seam.now()).await.unwrap().len(), 1);
     assert!(store.children(parent.recipe).await.unwrap().is_empty());
     assert!(community.hub.shown(jobs[0].recipe).await.unwrap().job.private);
@@ -229,7 +229,7 @@ async fn answers_go_to_the_surface_of_the_channel_with_its_own_note() {
     let now = community.hub.seam.now();
     assert!(store.due("web", now).await.unwrap().is_empty());
     let due = store.due("chat", now).await.unwrap();
-    store.publish(&due[0], now).await.unwrap();
+    store.publish(&due[0], Some("where it is"), now).await.unwrap();
     assert_eq!(store.posts("7", None, 9).await.unwrap().len(), 1);
     assert_eq!(store.channels().await.unwrap().len(), 1, "the web's own list");
 }
@@ -306,7 +306,7 @@ async fn what_is_taken_down_is_out_of_sight_wherever_it_stands() {
     let now = community.hub.seam.now();
     let posted = community.job(&alice, "a pond").await;
     community.serve("w").await;
-    store.publish(&store.due(WEB, now).await.unwrap()[0], now).await.unwrap();
+    store.publish(&store.due(WEB, now).await.unwrap()[0], None, now).await.unwrap();
     let ended = community.job(&alice, "a hill").await;
     community.serve("w").await;
     let running = community.job(&alice, "a tower").await;
