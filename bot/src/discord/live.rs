@@ -114,7 +114,11 @@ impl Live {
     /// Jobs whose place in the queue may have changed, and those of which events were missed.
     async fn look(&mut self) {
         match self.discord.hub.store.live_on(SURFACE).await {
-            Ok(jobs) => self.changed.extend(jobs.into_iter().map(|job| job.id)),
+            Ok(jobs) => {
+                self.changed.extend(jobs.into_iter().map(|job| job.id));
+                // What is not among them has ended, perhaps while an edit was on its way.
+                self.told.retain(|id, _| self.changed.contains(id) || self.busy.contains(id));
+            }
             Err(error) => tracing::warn!(%error, "the jobs of Discord cannot be read"),
         }
     }
