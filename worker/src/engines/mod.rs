@@ -2,6 +2,7 @@
 //! those in front of a server, each from a section `[[engine]]` of the settings.
 
 pub mod abstract_;
+pub mod cog;
 #[cfg(feature = "candle")]
 pub mod gguf;
 mod set;
@@ -36,7 +37,10 @@ macro_rules! registry {
     };
 }
 
-registry! {}
+registry! {
+    /// A Cog container or server.
+    Cog => cog,
+}
 
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
