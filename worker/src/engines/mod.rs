@@ -1,59 +1,69 @@
-//! The engines, one module each, and the registry that names them.
+//! The engines, one module each, and the registry that names them: those in this process, which are always there, and
+//! those in front of a server, each from a section `[[engine]]` of the settings.
 
 pub mod abstract_;
+pub mod cog;
 #[cfg(feature = "candle")]
 pub mod gguf;
+mod set;
 
 use std::{path::PathBuf, sync::Arc};
 
-use riff_hub::{canonical::Digest, model::ModelSpec};
+use serde::Deserialize;
 
+pub use self::set::Engines;
 use crate::engine::Engine;
 
+/// Makes [`Configured`] from lines `Variant => module`. Each module has `Settings` (the keys of its section) and
+/// `fn engine(Settings) -> Arc<dyn Engine>`, and its settings are shown (`Display`) as what they stand in front of.
+macro_rules! registry {
+    ($($(#[$doc:meta])* $kind:ident => $module:ident,)*) => {
+        /// One section `[[engine]]`: its key `kind`, and the keys of that kind.
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(tag = "kind", rename_all = "lowercase")]
+        pub enum Configured {
+            $($(#[$doc])* $kind($module::Settings),)*
+        }
+
+        impl Configured {
+            fn open(self) -> (String, Arc<dyn Engine>) {
+                match self {
+                    $(Self::$kind(settings) => {
+                        (format!("{} {settings}", stringify!($module)), $module::engine(settings))
+                    })*
+                }
+            }
+        }
+    };
+}
+
+registry! {
+    /// A Cog container or server.
+    Cog => cog,
+}
+
 /// Where engines find what they need.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Sources {
     /// Folder with weights; every `.gguf` in it is a language model.
     pub weights: PathBuf,
+    /// The sections `[[engine]]` of the settings.
+    pub configured: Vec<Configured>,
 }
 
-/// Every engine of a worker.
-pub struct Engines(Vec<Arc<dyn Engine>>);
+impl Sources {
+    /// A folder with weights, and no servers.
+    pub fn weights(folder: impl Into<PathBuf>) -> Self {
+        Self { weights: folder.into(), configured: Vec::new() }
+    }
 
-impl Engines {
-    /// The engines of this build that have something to run. Weights that cannot be used are left out, with a
-    /// warning that names the file.
-    pub fn open(sources: &Sources) -> Self {
-        #[cfg(not(feature = "candle"))]
-        let _ = sources;
-        Self(vec![
-            abstract_::engine(),
+    /// The engines in this process, and then those of the settings, each with a name for the log.
+    fn open(self) -> Vec<(String, Arc<dyn Engine>)> {
+        let built_in = vec![
+            ("abstract".to_owned(), abstract_::engine()),
             #[cfg(feature = "candle")]
-            gguf::engine(&sources.weights),
-        ])
-    }
-
-    /// Chosen engines.
-    pub fn of_list(engines: Vec<Arc<dyn Engine>>) -> Self {
-        Self(engines)
-    }
-
-    /// Every model version they can load.
-    pub fn models(&self) -> Vec<ModelSpec> {
-        self.0.iter().flat_map(|engine| engine.models()).collect()
-    }
-
-    /// The versions in memory.
-    pub fn loaded(&self) -> Vec<Digest> {
-        let digests = self.0.iter().flat_map(|engine| {
-            let models = engine.models().into_iter().map(|spec| spec.digest());
-            models.filter(|digest| engine.loaded(*digest)).collect::<Vec<_>>()
-        });
-        digests.collect()
-    }
-
-    /// The engine that runs a version.
-    pub fn of(&self, model: Digest) -> Option<&Arc<dyn Engine>> {
-        self.0.iter().find(|engine| engine.models().iter().any(|spec| spec.digest() == model))
+            ("gguf".to_owned(), gguf::engine(&self.weights)),
+        ];
+        built_in.into_iter().chain(self.configured.into_iter().map(Configured::open)).collect()
     }
 }

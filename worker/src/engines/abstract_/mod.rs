@@ -107,8 +107,8 @@ fn schema() -> Map<String, Value> {
 
 #[async_trait]
 impl Engine for AbstractEngine {
-    fn models(&self) -> Vec<ModelSpec> {
-        vec![self.spec.clone()]
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        Ok(vec![self.spec.clone()])
     }
 
     fn loaded(&self, _model: Digest) -> bool {
@@ -144,7 +144,7 @@ fn draw(plan: &Plan, context: &RunContext) -> Result<Vec<Artifact>, EngineError>
             (context.updates)(Update::Progress { done: 0.02 + 0.96 * finished / bands, preview: None });
             Ok(())
         })?;
-        artifacts.push(Artifact { media_type: "image/png", bytes: encode(&picture)? });
+        artifacts.push(Artifact { media_type: "image/png".into(), bytes: encode(&picture)? });
     }
     Ok(artifacts)
 }

@@ -41,7 +41,8 @@ async fn run(
             token.cancel();
         }
     });
-    let outcome = AbstractEngine::default().run(recipe, &RunContext { updates, cancel }).await;
+    let outcome =
+        AbstractEngine::default().run(recipe, &RunContext { updates, cancel, ..RunContext::default() }).await;
     let updates = seen.lock().unwrap().clone();
     (outcome.map(|artifacts| artifacts.into_iter().map(|artifact| artifact.bytes).collect()), updates)
 }

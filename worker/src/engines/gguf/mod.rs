@@ -67,6 +67,11 @@ impl GgufEngine {
         Self { entries }
     }
 
+    /// The models of the files that can be used.
+    pub fn models(&self) -> Vec<ModelSpec> {
+        self.entries.iter().map(|entry| entry.file.spec.clone()).collect()
+    }
+
     fn entry(&self, model: Digest) -> Option<&Arc<Entry>> {
         self.entries.iter().find(|entry| entry.file.spec.digest() == model)
     }
@@ -91,8 +96,8 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 
 #[async_trait]
 impl Engine for GgufEngine {
-    fn models(&self) -> Vec<ModelSpec> {
-        self.entries.iter().map(|entry| entry.file.spec.clone()).collect()
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        Ok(self.models())
     }
 
     fn loaded(&self, model: Digest) -> bool {
@@ -109,7 +114,7 @@ impl Engine for GgufEngine {
         let language = self.entry(recipe.model).ok_or_else(unknown)?.load().await?.clone();
         let context = context.clone();
         let text = blocking(move || language.answer(&request, &context)).await?;
-        Ok(vec![Artifact { media_type: "text/plain; charset=utf-8", bytes: text.into() }])
+        Ok(vec![Artifact { media_type: "text/plain; charset=utf-8".into(), bytes: text.into() }])
     }
 }
 

@@ -52,7 +52,12 @@ async fn run(prompt: &str, changes: Value, cancel_at: usize) -> (Result<String, 
             token.cancel();
         }
     });
-    let outcome = engine.run(&recipe(&spec(engine), prompt, changes), &RunContext { updates, cancel }).await;
+    let outcome = engine
+        .run(
+            &recipe(&spec(engine), prompt, changes),
+            &RunContext { updates, cancel, ..RunContext::default() },
+        )
+        .await;
     let text = outcome.map(|artifacts| String::from_utf8(artifacts[0].bytes.to_vec()).unwrap());
     let shown = seen.lock().unwrap().clone();
     (text, shown)
