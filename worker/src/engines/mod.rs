@@ -4,6 +4,8 @@
 pub mod abstract_;
 #[cfg(feature = "candle")]
 pub mod gguf;
+mod language;
+pub mod openai;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};
@@ -36,7 +38,10 @@ macro_rules! registry {
     };
 }
 
-registry! {}
+registry! {
+    /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
+    OpenAi => openai,
+}
 
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
