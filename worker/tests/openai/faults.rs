@@ -16,7 +16,11 @@ use axum::{
 use futures::{StreamExt, stream};
 use riff_worker::engine::{Engine, EngineError, RunContext};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
 
 use crate::support::{STOP, ask, chats, engine, events, first, part, recipe, serve, stream as body};
 
@@ -82,16 +86,41 @@ async fn pages_where_an_answer_should_be_are_told_from_answers() {
     is_failed(&failure(|_| events(&["{\"choices\": ["]), "").await, "cannot be read");
 }
 
+/// A server without a list of models that answers a chat with these bytes and hangs up.
+async fn says_bytes(answer: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            // All of the request is read, as closing with some of it unread would throw the answer away.
+            let chat = loop {
+                connection.read_buf(&mut request).await.unwrap();
+                let text = String::from_utf8_lossy(&request);
+                match text.starts_with("GET ") {
+                    true if text.ends_with("\r\n\r\n") => break false,
+                    false if text.ends_with('}') => break true,
+                    _ => {}
+                }
+            };
+            let nothing = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let bytes = if chat { answer.as_str() } else { nothing };
+            connection.write_all(bytes.as_bytes()).await.unwrap();
+        }
+    });
+    format!("http://{address}")
+}
+
 #[tokio::test]
 async fn an_answer_that_is_cut_off_is_no_answer() {
     is_failed(&failure(|_| events(&[]), "").await, "cut off");
     is_failed(&failure(|_| events(&[&part("half")]), "").await, "cut off");
     is_failed(&failure(|_| events(&[&part("half"), "[DONE]"]), "").await, "cut off");
-    let broken = |_: &Value| {
-        let parts = [Ok(format!("data: {}\n\n", part("half"))), Err(std::io::Error::other("gone"))];
-        body(Body::from_stream(stream::iter(parts)))
-    };
-    is_failed(&failure(broken, "").await, "broke off");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: 1000\r\n\r\n";
+    let url = says_bytes(format!("{head}data: {}\n\n", part("half"))).await;
+    let engine = engine(&url, "models = [\"fox\"]");
+    is_failed(&ask(&engine, "Hello?", json!({})).await.unwrap_err(), "broke off");
     let complaint = r#"{"error": {"message": "the GPU fell off", "code": 500}}"#;
     is_failed(&failure(move |_| events(&[&part("half"), complaint]), "").await, "the GPU fell off");
 }

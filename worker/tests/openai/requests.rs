@@ -20,13 +20,13 @@ async fn a_recipe_is_put_as_the_api_has_it() {
     let (url, asked) = chats(|_| events(&[&part("hello"), STOP, "[DONE]"])).await;
     let engine = engine(&url, "extra = {top_k = 3}");
     let changes = json!({
-        "seed": 11, "temperature": 0.5, "top_p": 0.25, "max_tokens": 9, "system": "Be kind.", "stop": ["a", "b", "c", "d", "e"],
+        "seed": 11, "temperature": 0.5, "top_p": 0.25, "max_tokens": 9, "system": "Be kind.", "stop": ["1", "2", "3", "4", "5"],
         "history": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Ho."}],
     });
     assert_eq!(ask(&engine, "And now?", changes).await.unwrap(), "hello");
     let expected = json!({
         "model": "fox", "stream": true, "stream_options": {"include_usage": true}, "seed": 11, "temperature": 0.5,
-        "top_p": 0.25, "max_tokens": 9, "stop": ["a", "b", "c", "d"], "top_k": 3,
+        "top_p": 0.25, "max_tokens": 9, "stop": ["1", "2", "3", "4"], "top_k": 3,
         "messages": [
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "Hi."},
