@@ -6,5 +6,6 @@
 pub mod client;
 pub mod engine;
 pub mod engines;
+pub mod http;
 pub mod runner;
 pub mod settings;

@@ -91,7 +91,7 @@ pub fn written(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Bool(true) => "on".to_owned(),
-        Value::Bool(false) => String::new(),
+        Value::Bool(false) | Value::Null => String::new(),
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
         other => other.to_string(),
     }

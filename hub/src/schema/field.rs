@@ -25,7 +25,7 @@ pub struct Field {
     pub help: String,
     /// What it admits.
     pub kind: Kind,
-    /// Its default; only a seed has none.
+    /// Its default, `null` for an input that may be left out; only a seed has none.
     pub default: Option<Value>,
     order: i64,
 }
@@ -109,9 +109,9 @@ impl Field {
             (Kind::Switch, _) => "on".to_owned(),
             (Kind::Image | Kind::Images, _) => Digest::of_bytes(b"").to_string(),
             (_, Some(Value::String(text))) => text.clone(),
+            (Kind::Integer { min, .. }, None | Some(Value::Null)) => min.max(&7).to_string(),
+            (kind, None | Some(Value::Null)) => kind.expected(),
             (_, Some(value)) => value.to_string(),
-            (Kind::Integer { min, .. }, None) => min.max(&7).to_string(),
-            (kind, None) => kind.expected(),
         }
     }
 }
@@ -163,7 +163,7 @@ fn kind(name: &str, property: &Map<String, Value>) -> Option<Kind> {
     if let Some(words) = property.get("enum").and_then(Value::as_array) {
         return Some(Kind::Choice(words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect()));
     }
-    match property.get("type").and_then(Value::as_str)? {
+    match json_type(property)? {
         "integer" => Some(Kind::Integer {
             min: number("minimum").unwrap_or(if name == input::SEED { 0.0 } else { -1e15 }) as i64,
             max: number("maximum").unwrap_or(if name == input::SEED { f64::from(u32::MAX) } else { 1e15 })
@@ -182,6 +182,14 @@ fn kind(name: &str, property: &Map<String, Value>) -> Option<Kind> {
             Some(if pictures { Kind::Images } else { Kind::List })
         }
         _ => None,
+    }
+}
+
+/// The JSON type, that beside `null` for an input that may be left out.
+fn json_type(property: &Map<String, Value>) -> Option<&str> {
+    match property.get("type")? {
+        Value::Array(types) => types.iter().filter_map(Value::as_str).find(|known| *known != "null"),
+        known => known.as_str(),
     }
 }
 

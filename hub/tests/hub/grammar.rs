@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use riff_hub::{
+    model::Media,
     prompt::{self, BadPrompt, Prompt},
     recipe::Recipe,
     schema,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::painter;
+use crate::support::{painter, spec};
 
 fn resolve(line: &str) -> Result<(Prompt, BTreeMap<String, Value>), BadPrompt> {
     let [draft] = prompt::parse_line(line)?.try_into().expect("one draft");
@@ -65,6 +66,25 @@ fn refusals_name_the_flag_its_range_and_the_nearest_known_one() {
     insta::assert_snapshot!(refusal("x --sampler heun"), @"--sampler heun does not work: --sampler takes one of euler, ddim, as in “--sampler euler”.");
     insta::assert_snapshot!(refusal("x --seed 1 --seed 2"), @"--seed is given twice: leave one of them out.");
     insta::assert_snapshot!(refusal("--seed 1"), @"The prompt is empty: say what you would like to see, as in “a lighthouse at dusk”.");
+}
+
+#[test]
+fn an_input_that_may_be_left_out_is_null_until_it_is_set() {
+    let strength = json!({"type": ["number", "null"], "minimum": 0, "maximum": 2, "default": null});
+    let spec = spec("m", Media::Image, json!({"properties": {"strength": strength}}));
+    schema::check_spec(&spec).unwrap();
+    let read = |line: &str| {
+        let [draft] = prompt::parse_line(line)?.try_into().expect("one draft");
+        draft.resolve(&spec)
+    };
+    let (words, params) = read("fox").unwrap();
+    assert_eq!(params["strength"], Value::Null);
+    assert_eq!(prompt::render(&words, &params, &spec), "/imagine fox --model m");
+    let (words, params) = read("fox --strength 1.5").unwrap();
+    assert_eq!(params["strength"], json!(1.5));
+    assert_eq!(prompt::render(&words, &params, &spec), "/imagine fox --strength 1.5 --model m");
+    let refused = read("fox --strength 3").unwrap_err().to_string();
+    assert!(refused.contains("a number from 0 to 2"), "{refused}");
 }
 
 #[test]

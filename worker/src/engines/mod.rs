@@ -2,6 +2,7 @@
 //! those in front of a server, each from a section `[[engine]]` of the settings.
 
 pub mod abstract_;
+pub mod cog;
 #[cfg(feature = "candle")]
 pub mod gguf;
 mod language;
@@ -39,6 +40,8 @@ macro_rules! registry {
 }
 
 registry! {
+    /// A Cog container or server.
+    Cog => cog,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
 }

@@ -100,8 +100,7 @@ async fn a_conversation_that_is_too_long_loses_its_older_half_again_and_again() 
         _ => (axum::http::StatusCode::BAD_REQUEST, Json(long.clone())).into_response(),
     })
     .await;
-    let turn =
-        |i: usize| json!({"role": if i % 2 == 0 { "user" } else { "assistant" }, "content": i.to_string()});
+    let turn = |i: usize| json!({"role": if i.is_multiple_of(2) { "user" } else { "assistant" }, "content": i.to_string()});
     let history: Vec<Value> = (0..8).map(turn).collect();
     let changes = json!({"history": history});
     assert_eq!(ask(&engine(&url, ""), "And now?", changes).await.unwrap(), "short enough");

@@ -4,10 +4,10 @@ use riff_hub::media::MAX_TEXT_BYTES;
 use serde_json::Value;
 
 use super::{
-    fault::{Fault, quoted},
+    fault::Fault,
     wire::{Chunk, Complaint, Timings, Usage},
 };
-use crate::engines::language::Stream;
+use crate::{engines::language::Stream, http::quoted};
 
 /// What follows from a part of an answer.
 #[derive(Debug, PartialEq, Eq)]

@@ -15,9 +15,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
-    fault::{Fault, quoted},
+    fault::Fault,
     wire::{Complaint, Listed, Listing},
 };
+use crate::http::quoted;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);

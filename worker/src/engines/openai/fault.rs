@@ -3,10 +3,7 @@
 use reqwest12::StatusCode;
 
 use super::wire::Complaint;
-use crate::engine::EngineError;
-
-/// Most characters of a server's words that are passed on.
-const QUOTED: usize = 300;
+use crate::{engine::EngineError, http::quoted};
 
 /// Why a call gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +83,5 @@ impl From<Fault> for EngineError {
             Fault::Memory(words) => Self::OutOfMemory(words),
             Fault::Broken(words) => Self::Failed(words),
         }
-    }
-}
-
-/// A server's words on one line, cut where they get long.
-pub fn quoted(words: &str) -> String {
-    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(QUOTED) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }

@@ -30,7 +30,10 @@ use tokio::time::timeout;
 
 pub use self::settings::Settings;
 use self::{cost::Costs, models::Served};
-use crate::engine::{Artifact, Engine, EngineError, RunContext};
+use crate::{
+    engine::{Artifact, Engine, EngineError, RunContext},
+    http,
+};
 
 /// The engine in front of one server.
 pub struct OpenAiEngine {
@@ -104,8 +107,8 @@ impl Engine for OpenAiEngine {
             return Err(EngineError::Unavailable(format!(
                 "{} has no model to serve: it lists {}, and `models` has {}",
                 self.settings,
-                fault::quoted(&format!("{has:?}")),
-                fault::quoted(&format!("{unlisted:?}")),
+                http::quoted(&format!("{has:?}")),
+                http::quoted(&format!("{unlisted:?}")),
             )));
         }
         self.warn_of(unlisted);

@@ -1,0 +1,221 @@
+//! One input of a Cog model as an input of Riff: its schema for the hub, and how its value is sent.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use riff_hub::canonical::Digest;
+use serde_json::{Map, Value, json};
+
+use super::openapi::{Components, Listed, Need, is, is_file};
+use crate::engine::{EngineError, Files};
+
+/// Pixels of a side where the model sets no limits of its own.
+const SIDE: (i64, i64) = (16, 2_048);
+/// Longest title and description that are taken over, in characters.
+const MAX_TITLE: usize = 60;
+const MAX_HELP: usize = 500;
+
+/// How a value is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// As it is; nothing for `null`.
+    Plain,
+    /// As it is; nothing for empty text.
+    Text,
+    /// A picture, by the name of its blob.
+    Picture {
+        /// Whether the model does without.
+        need: Need,
+    },
+    /// Pictures.
+    Pictures,
+    /// Not at all: the engine itself goes by it.
+    Never,
+}
+
+/// An input.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// The server's name for it.
+    pub name: String,
+    /// How it is sent.
+    pub sent: Sent,
+}
+
+impl Input {
+    /// The value for the server, if it is sent at all.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] if a picture is needed and none is named; what [`Files::get`] says.
+    pub async fn value(&self, value: &Value, files: &dyn Files) -> Result<Option<Value>, EngineError> {
+        match self.sent {
+            Sent::Never => Ok(None),
+            Sent::Plain => Ok((!value.is_null()).then(|| value.clone())),
+            Sent::Text => Ok((value.as_str() != Some("")).then(|| value.clone())),
+            Sent::Picture { need } => match (value.as_str().unwrap_or_default(), need) {
+                ("", Need::Optional) => Ok(None),
+                ("", Need::Required) => Err(EngineError::Input(format!(
+                    "the model needs a picture: give one with --{}",
+                    self.name.replace('_', "-")
+                ))),
+                (name, _) => Ok(Some(data_url(name, files).await?)),
+            },
+            Sent::Pictures => {
+                let mut urls = Vec::new();
+                for name in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    urls.push(data_url(name, files).await?);
+                }
+                Ok((!urls.is_empty()).then_some(Value::Array(urls)))
+            }
+        }
+    }
+}
+
+async fn data_url(name: &str, files: &dyn Files) -> Result<Value, EngineError> {
+    let blob: Digest =
+        name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))?;
+    let bytes = files.get(blob).await?;
+    let format = image::guess_format(&bytes).map_err(|_| {
+        EngineError::Input(format!("the file {blob} is not a picture: a PNG, JPEG or WebP was expected"))
+    })?;
+    Ok(format!("data:{};base64,{}", format.to_mime_type(), BASE64_STANDARD.encode(&bytes)).into())
+}
+
+/// An input as the hub sees it.
+pub struct Property {
+    /// Its schema.
+    pub schema: Map<String, Value>,
+    /// How its value is sent.
+    pub sent: Sent,
+}
+
+/// An input as the hub sees it. `None` for secrets, which members must not set.
+///
+/// # Errors
+/// [`EngineError::Unavailable`] if its type never ends.
+pub fn read(listed: &Listed, components: &Components<'_>) -> Result<Option<Property>, EngineError> {
+    let (schema, need) = (&listed.schema, listed.need);
+    let (mut made, sent) = if is(schema, "integer") || is(schema, "number") {
+        (number(&listed.name, schema, need), Sent::Plain)
+    } else if is(schema, "boolean") {
+        let default = schema.get("default").and_then(Value::as_bool).unwrap_or(false);
+        (json!({"type": "boolean", "default": default}), Sent::Plain)
+    } else if is_file(schema) {
+        (json!({"type": "string", "x-media": "image", "default": ""}), Sent::Picture { need })
+    } else if is(schema, "string") {
+        if is_secret(schema) {
+            return Ok(None);
+        }
+        (text(schema), Sent::Text)
+    } else if is(schema, "array") {
+        array(&components.items(schema)?, schema)
+    } else {
+        let default = schema.get("default").cloned().unwrap_or(Value::Null);
+        (json!({"default": default, "x-hidden": true}), Sent::Plain)
+    };
+    describe(&mut made, schema);
+    Ok(made.as_object().cloned().map(|schema| Property { schema, sent }))
+}
+
+fn is_secret(schema: &Map<String, Value>) -> bool {
+    schema.get("format").is_some_and(|format| format == "password")
+        || schema.get("x-cog-secret").is_some_and(|secret| secret == true)
+}
+
+fn describe(made: &mut Value, schema: &Map<String, Value>) {
+    for (key, longest) in [("title", MAX_TITLE), ("description", MAX_HELP)] {
+        // What Cog says of every list of choices.
+        if let Some(text) = schema.get(key).and_then(Value::as_str).filter(|text| *text != "An enumeration.")
+        {
+            made[key] = text.chars().take(longest).collect::<String>().into();
+        }
+    }
+    if let Some(order) = schema.get("x-order").filter(|order| order.is_i64()) {
+        made["x-order"] = order.clone();
+    }
+}
+
+/// A number with its range. Numbers to choose from become a range with the numbers in it: the hub's choices are words.
+fn number(name: &str, schema: &Map<String, Value>, need: Need) -> Value {
+    let whole = is(schema, "integer");
+    let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+    let choices: Vec<f64> = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_f64)
+        .collect();
+    let least = choices.iter().copied().reduce(f64::min).or_else(|| limit("minimum"));
+    let most = choices.iter().copied().reduce(f64::max).or_else(|| limit("maximum"));
+    let (least, most) = match (least, most) {
+        (Some(least), Some(most)) if least > most => (None, None),
+        limits => limits,
+    };
+    let (least, most, default) = match name {
+        "seed" => {
+            let top = f64::from(u32::MAX);
+            (Some(least.unwrap_or(0.0).clamp(0.0, top)), Some(most.unwrap_or(top).clamp(0.0, top)), None)
+        }
+        "width" | "height" => {
+            let least = least.unwrap_or(SIDE.0 as f64).max(1.0);
+            let most = most.unwrap_or(SIDE.1 as f64).max(least);
+            (Some(least), Some(most), limit("default").or(Some(1_024.0)))
+        }
+        _ => (least, most, limit("default").or(choices.first().copied())),
+    };
+    let exact = |number: f64| if whole { json!(number as i64) } else { json!(number) };
+    let mut made = json!({"type": schema["type"]});
+    for (key, value) in [("minimum", least), ("maximum", most)] {
+        if let Some(value) = value {
+            made[key] = exact(value);
+        }
+    }
+    if !choices.is_empty() {
+        made["anyOf"] = choices.iter().map(|choice| json!({"const": exact(*choice)})).collect();
+    }
+    match (default, need) {
+        _ if name == "seed" => {}
+        (Some(default), _) => {
+            made["default"] = exact(default.clamp(least.unwrap_or(f64::MIN), most.unwrap_or(f64::MAX)))
+        }
+        (None, Need::Required) => made["default"] = exact(least.or(most).unwrap_or(0.0)),
+        (None, Need::Optional) => {
+            made["type"] = json!([schema["type"], "null"]);
+            made["default"] = Value::Null;
+        }
+    }
+    made
+}
+
+fn text(schema: &Map<String, Value>) -> Value {
+    let words: Vec<&str> = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let default = schema.get("default").and_then(Value::as_str);
+    match words.first() {
+        Some(first) => json!({"type": "string", "enum": words, "default": default.unwrap_or(first)}),
+        None => {
+            let mut made = json!({"type": "string", "default": default.unwrap_or_default()});
+            if let Some(longest) = schema.get("maxLength").filter(|longest| longest.is_u64()) {
+                made["maxLength"] = longest.clone();
+            }
+            made
+        }
+    }
+}
+
+fn array(items: &Map<String, Value>, schema: &Map<String, Value>) -> (Value, Sent) {
+    if is_file(items) {
+        let items = json!({"type": "string", "x-media": "image"});
+        return (json!({"type": "array", "items": items, "default": []}), Sent::Pictures);
+    }
+    let default =
+        schema.get("default").filter(|default| default.is_array()).cloned().unwrap_or_else(|| json!([]));
+    match is(items, "string") {
+        true => (json!({"type": "array", "items": {"type": "string"}, "default": default}), Sent::Plain),
+        false => (json!({"type": "array", "default": default, "x-hidden": true}), Sent::Plain),
+    }
+}

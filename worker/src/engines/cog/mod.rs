@@ -1,0 +1,280 @@
+//! `cog`: models in [Cog](https://cog.run) containers and servers, such as all of Replicate's.
+//!
+//! It owns nothing but the address: the server's OpenAPI document says which inputs the model has, and the server runs it.
+//! A request is answered when its prediction ended, and a dropped request cancels it, so a worker that dies leaves no work
+//! behind. What comes before the end is shown: events of models that stream, reports to [`webhook`] of the others.
+
+mod input;
+mod model;
+mod openapi;
+mod output;
+mod progress;
+mod server;
+mod settings;
+mod webhook;
+
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use riff_hub::{
+    canonical::Digest,
+    model::{Media, ModelSpec},
+    recipe::Recipe,
+};
+use serde_json::Value;
+use tokio::{
+    sync::{OnceCell, watch},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+pub use self::settings::{Settings, Webhook};
+use self::{
+    model::Model,
+    progress::{News, Share},
+    server::{Answer, Event, Prediction, Server},
+    webhook::Hooks,
+};
+use crate::{
+    engine::{Artifact, Engine, EngineError, RunContext},
+    http,
+};
+
+/// How often the server is asked how it is while it works.
+const LOOK: Duration = Duration::from_secs(5);
+/// How often in a row it may be silent.
+const SILENCES: u32 = 3;
+/// How long a cancelled prediction may clean up.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+/// How often, and for how long, a server that has no room is asked again.
+const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+/// Reports that are asked for: of text, and of pictures, which would come in full with each.
+const TEXT_EVENTS: [&str; 3] = ["start", "output", "logs"];
+const PICTURE_EVENTS: [&str; 2] = ["start", "logs"];
+
+/// The engine.
+pub struct CogEngine {
+    settings: Settings,
+    server: Arc<Server>,
+    model: RwLock<Option<Arc<Model>>>,
+    hooks: OnceCell<Option<Hooks>>,
+}
+
+/// The engine, as the registry wants it.
+pub fn engine(settings: Settings) -> Arc<dyn Engine> {
+    Arc::new(CogEngine::new(settings))
+}
+
+impl CogEngine {
+    /// An engine in front of a server, which may be down.
+    pub fn new(settings: Settings) -> Self {
+        let server = Arc::new(Server::new(settings.url.clone()));
+        Self { settings, server, model: RwLock::default(), hooks: OnceCell::new() }
+    }
+
+    fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
+        let known = self.model.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known.filter(|model| model.spec.digest() == digest).ok_or_else(|| {
+            EngineError::Unavailable(format!(
+                "{} does not serve that version of the model any more",
+                self.settings
+            ))
+        })
+    }
+
+    /// Where the server reports to, set up with the first run.
+    async fn hooks(&self) -> Option<&Hooks> {
+        let open = || async {
+            let opened = Hooks::open(&self.settings.url, &self.settings.webhook).await;
+            opened.unwrap_or_else(|error| {
+                tracing::warn!(engine = %self.settings, %error, "progress is not shown: no server for reports");
+                None
+            })
+        };
+        self.hooks.get_or_init(open).await.as_ref()
+    }
+
+    /// One prediction, shown while it runs, stopped when nobody wants it any more.
+    async fn predict(&self, id: &str, run: &Run<'_>) -> Result<Value, EngineError> {
+        let (tell, mut told) = watch::channel(News::default());
+        let mut answer = pin!(self.ask(id, run, tell));
+        let mut well = pin!(self.watch());
+        let over = Instant::now() + self.settings.timeout();
+        let stopped = loop {
+            tokio::select! {
+                biased;
+                () = run.context.cancel.cancelled() => break EngineError::Cancelled,
+                ended = &mut answer => return ended,
+                Ok(()) = told.changed() => run.share.show(&told.borrow_and_update(), run.context),
+                error = &mut well => break error,
+                () = sleep_until(over) => {
+                    break EngineError::Failed(format!("the model took longer than {:?}", self.settings.timeout()));
+                }
+            }
+        };
+        self.server.cancel(id).await;
+        let _ = timeout(CLEAN_UP, answer).await;
+        Err(stopped)
+    }
+
+    /// Asks for a prediction and waits for its end; asks again while the server has no room.
+    async fn ask(&self, id: &str, run: &Run<'_>, tell: watch::Sender<News>) -> Result<Value, EngineError> {
+        let until = Instant::now() + ROOM.1;
+        loop {
+            let ended = match run.model.streams {
+                true => self.ask_streaming(id, run, &tell).await?,
+                false => self.ask_plainly(id, run, &tell).await?,
+            };
+            if let Some(prediction) = ended {
+                return outcome(prediction);
+            }
+            self.server.health().await?.check()?;
+            if Instant::now() > until {
+                return Err(EngineError::Unavailable(format!(
+                    "{} has no room for a prediction",
+                    self.settings
+                )));
+            }
+            sleep(ROOM.0).await;
+        }
+    }
+
+    async fn ask_plainly(
+        &self,
+        id: &str,
+        run: &Run<'_>,
+        tell: &watch::Sender<News>,
+    ) -> Result<Option<Prediction>, EngineError> {
+        let listening = self.hooks().await.map(|hooks| hooks.listen(id, tell.clone()));
+        let events: &[&str] = if run.share.text { &TEXT_EVENTS } else { &PICTURE_EVENTS };
+        let webhook = listening.as_ref().map(|(url, _)| (url.clone(), events));
+        let request = server::request(id, run.request.clone(), webhook);
+        match self.server.predict(id, &request).await? {
+            Answer::Ended(prediction) => Ok(Some(prediction)),
+            Answer::Full => Ok(None),
+            Answer::InHand => {
+                self.server.cancel(id).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn ask_streaming(
+        &self,
+        id: &str,
+        run: &Run<'_>,
+        tell: &watch::Sender<News>,
+    ) -> Result<Option<Prediction>, EngineError> {
+        let request = server::request(id, run.request.clone(), None);
+        let Some(events) = self.server.stream(id, &request).await? else {
+            return Ok(None);
+        };
+        let mut events = pin!(events);
+        while let Some(event) = events.next().await {
+            match event? {
+                Event::Output(piece) => tell.send_modify(|news| news.push(&piece)),
+                Event::Log(text) => tell.send_modify(|news| news.log(&text)),
+                Event::Ended(prediction) => return Ok(Some(prediction)),
+            }
+        }
+        Err(EngineError::Failed("the server's stream broke off before the prediction ended".to_owned()))
+    }
+
+    /// Looks after the server while it works. Returns only if it is silent, or says that it is not well.
+    async fn watch(&self) -> EngineError {
+        let mut silences = 0;
+        loop {
+            sleep(LOOK).await;
+            match self.server.health().await.and_then(|health| health.check()) {
+                Ok(()) => silences = 0,
+                Err(error) => {
+                    silences += 1;
+                    if silences == SILENCES {
+                        return EngineError::Unavailable(format!("{} is lost: {error}", self.settings));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One of the predictions that a recipe takes.
+struct Run<'a> {
+    model: &'a Model,
+    request: Value,
+    share: Share,
+    context: &'a RunContext,
+}
+
+/// The output of an ended prediction.
+fn outcome(prediction: Prediction) -> Result<Value, EngineError> {
+    let reason = prediction.error.as_deref().map_or_else(|| "it does not say why".to_owned(), http::quoted);
+    match prediction.status.as_str() {
+        "succeeded" => Ok(prediction.output),
+        "canceled" | "aborted" => {
+            Err(EngineError::Failed("the prediction was cancelled, and not by this worker".to_owned()))
+        }
+        "failed" if is_out_of_memory(&reason) => Err(EngineError::OutOfMemory(reason)),
+        "failed" => Err(EngineError::Failed(format!("the model failed: {reason}"))),
+        other => Err(EngineError::Failed(format!(
+            "the prediction ended as {other:?}, where succeeded was expected"
+        ))),
+    }
+}
+
+/// Whether an error is that of PyTorch, JAX or the system when memory runs out.
+fn is_out_of_memory(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    ["out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
+        .iter()
+        .any(|sign| reason.contains(sign))
+}
+
+#[async_trait]
+impl Engine for CogEngine {
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        let health = self.server.health().await?;
+        health.check()?;
+        let model = Model::read(&self.server.schema().await?, &health.version, &self.settings)?;
+        let spec = model.spec.clone();
+        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(model));
+        Ok(vec![spec])
+    }
+
+    fn loaded(&self, model: Digest) -> bool {
+        self.model(model).is_ok()
+    }
+
+    async fn load(&self, model: Digest) -> Result<(), EngineError> {
+        self.model(model).map(drop)
+    }
+
+    async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
+        let model = self.model(recipe.model)?;
+        let runs = if model.repeats { recipe.count() } else { 1 };
+        let text = model.spec.media == Media::Text;
+        let mut artifacts = Vec::new();
+        for index in 0..runs {
+            let id = if index == 0 { context.job.clone() } else { format!("{}-{index}", context.job) };
+            let run = Run {
+                model: &model,
+                request: model.request(recipe, index, &*context.files).await?,
+                share: Share { index, of: runs, pieces: recipe.integer("max_tokens"), text },
+                context,
+            };
+            let output = self.predict(&id, &run).await?;
+            match text {
+                true => artifacts.push(output::text(&output, model.join)?),
+                false => {
+                    let wanted = if model.repeats { 1 } else { recipe.count() };
+                    artifacts.extend(output::pictures(&output, wanted, &self.server).await?);
+                }
+            }
+        }
+        Ok(artifacts)
+    }
+}

@@ -1,0 +1,286 @@
+//! A Cog server's OpenAPI document as a model of Riff: its schema, what it makes, and how a recipe becomes its inputs.
+
+use std::collections::{BTreeMap, HashSet};
+
+use riff_hub::{
+    canonical::Digest,
+    model::{Cost, Media, ModelSpec, input},
+    recipe::Recipe,
+    schema::{BadSpec, check_spec},
+};
+use serde_json::{Map, Value, json};
+
+use super::{
+    input::{self as inputs, Input, Property, Sent},
+    openapi::{Components, Listed, is, is_file},
+    output::Join,
+    settings::Settings,
+};
+use crate::engine::{EngineError, Files};
+
+/// Changes whenever the same recipe would be sent differently.
+const VERSION: &str = "riff cog 1";
+/// Names that the prompt's input goes by, the usual one first.
+const PROMPTS: [&str; 8] =
+    ["prompt", "text", "text_input", "input_text", "query", "question", "instruction", "caption"];
+/// Names that the input for the number of pictures goes by.
+const COUNTS: [&str; 7] = [
+    "num_outputs",
+    "num_images",
+    "num_images_per_prompt",
+    "number_of_images",
+    "num_samples",
+    "batch_size",
+    "count",
+];
+/// Most pictures of one recipe, and of one that takes a run for each.
+const MOST: (u32, u32) = (16, 4);
+/// Flags that inputs go by everywhere in Riff, beside their own names.
+const FLAGS: [(&str, &str); 8] = [
+    ("num_inference_steps", "steps"),
+    ("num_steps", "steps"),
+    ("guidance_scale", "cfg"),
+    ("cfg_scale", "cfg"),
+    ("guidance", "cfg"),
+    ("negative_prompt", "no"),
+    ("aspect_ratio", "ratio"),
+    ("prompt_strength", "strength"),
+];
+/// Flags that are Riff's own.
+const RESERVED: [&str; 3] = ["model", "m", "ar"];
+
+/// What a server serves.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// As the hub sees it.
+    pub spec: ModelSpec,
+    /// Whether it sends server-sent events.
+    pub streams: bool,
+    /// How pieces of text belong together.
+    pub join: Join,
+    /// Whether more than one picture takes a run for each.
+    pub repeats: bool,
+    /// Whether one run gives a list.
+    many: bool,
+    prompt: Option<String>,
+    fixed: BTreeMap<String, Value>,
+    inputs: BTreeMap<String, Input>,
+}
+
+impl Model {
+    /// Reads a document. `version` is what the server says of its own version.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] saying what of it cannot be used.
+    pub fn read(document: &Value, version: &Value, settings: &Settings) -> Result<Self, EngineError> {
+        let components = Components::of(document)?;
+        let output = components.named("Output")?;
+        let (media, join) = media(&output, &components)?;
+        let listed = components.inputs()?;
+        let mut model = Self {
+            spec: spec(settings, media),
+            streams: streams(document),
+            join,
+            repeats: false,
+            many: is(&output, "array"),
+            prompt: prompt(&listed, settings),
+            fixed: settings.inputs.clone(),
+            inputs: BTreeMap::new(),
+        };
+        let mut properties = Map::new();
+        for listed in &listed {
+            if Some(&listed.name) == model.prompt.as_ref() || model.fixed.contains_key(&listed.name) {
+                continue;
+            }
+            if let Some(property) = inputs::read(listed, &components)? {
+                model.take(&listed.name, property, &mut properties);
+            }
+        }
+        model.count(settings.outputs, &mut properties);
+        name_flags(&mut properties);
+        let described = json!({"type": "object", "additionalProperties": false, "properties": properties});
+        model.spec.schema = described.as_object().cloned().unwrap_or_default();
+        model.spec.fingerprint = fingerprint(document, version, settings);
+        Ok(model)
+    }
+
+    /// The inputs for the server, for the run with a number (from 0) of those that a recipe takes.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] for pictures that are needed and not there.
+    pub async fn request(&self, recipe: &Recipe, run: u32, files: &dyn Files) -> Result<Value, EngineError> {
+        let mut request: Map<String, Value> = self.fixed.clone().into_iter().collect();
+        if let Some(prompt) = &self.prompt {
+            let words = match self.spec.media {
+                Media::Image => recipe.prompt.text(),
+                Media::Text => recipe.prompt.as_str().to_owned(),
+            };
+            request.insert(prompt.clone(), words.into());
+        }
+        for (name, value) in &recipe.params {
+            let Some(input) = self.inputs.get(name) else {
+                continue;
+            };
+            if let Some(value) = input.value(value, files).await? {
+                request.insert(input.name.clone(), value);
+            }
+        }
+        if let Some(seed) = self.inputs.get(input::SEED).filter(|_| run > 0) {
+            request.insert(seed.name.clone(), recipe.seed().wrapping_add(run).into());
+        }
+        Ok(request.into())
+    }
+
+    /// Takes an input in, under a name that means to the hub what it means to the model.
+    fn take(&mut self, name: &str, property: Property, properties: &mut Map<String, Value>) {
+        let Property { mut schema, sent } = property;
+        let mut known = name.to_owned();
+        let counts = self.spec.media == Media::Image && self.many && COUNTS.contains(&name);
+        if counts && !properties.contains_key(input::COUNT) && as_count(&mut schema) {
+            known = input::COUNT.to_owned();
+            let plain = name.replace('_', "-");
+            let flags: Vec<&str> = if name == "count" { vec!["n"] } else { vec!["n", &plain] };
+            schema.insert("x-flags".to_owned(), json!(flags));
+        }
+        if RESERVED.contains(&known.replace('_', "-").as_str()) || !means_the_same(&known, &schema) {
+            known = format!("model_{known}");
+        }
+        if let Err(error) = probe(&known, &schema) {
+            tracing::warn!(model = self.spec.name, input = name, %error, "left out: its default will be used");
+            return;
+        }
+        properties.insert(known.clone(), schema.into());
+        self.inputs.insert(known, Input { name: name.to_owned(), sent });
+    }
+
+    /// How many pictures a recipe has, where the model has no input for that.
+    fn count(&mut self, outputs: u32, properties: &mut Map<String, Value>) {
+        if self.spec.media != Media::Image || properties.contains_key(input::COUNT) {
+            return;
+        }
+        let (most, default) = match self.many {
+            true => (outputs, outputs),
+            false if properties.contains_key(input::SEED) => (MOST.1, 1),
+            false => return,
+        };
+        if most == 1 {
+            return;
+        }
+        self.repeats = !self.many;
+        let count = json!({"type": "integer", "title": "Pictures", "description": "How many pictures one prompt gives.",
+                           "minimum": 1, "maximum": most, "default": default, "x-flags": ["n"]});
+        properties.insert(input::COUNT.to_owned(), count);
+        let nowhere = Input { name: input::COUNT.to_owned(), sent: Sent::Never };
+        self.inputs.insert(input::COUNT.to_owned(), nowhere);
+    }
+}
+
+fn spec(settings: &Settings, media: Media) -> ModelSpec {
+    ModelSpec {
+        name: settings.name.clone(),
+        title: settings.title.clone().unwrap_or_else(|| settings.name.clone()),
+        card: settings.card.clone(),
+        license: settings.license.clone(),
+        media,
+        schema: Map::new(),
+        fingerprint: Digest::of_bytes(VERSION.as_bytes()),
+        cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+        mature: settings.mature,
+        examples: Vec::new(),
+    }
+}
+
+/// What a model makes, by the type of its output: files are pictures, everything else is shown as text.
+fn media(output: &Map<String, Value>, components: &Components<'_>) -> Result<(Media, Join), EngineError> {
+    let has_file = |schema: &Map<String, Value>| -> Result<bool, EngineError> {
+        Ok(is_file(schema) || is_file(&components.items(schema)?))
+    };
+    let mut pictures = has_file(output)?;
+    for field in output.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values) {
+        pictures |= has_file(&components.resolve(field, 8)?)?;
+    }
+    let seamless = ["x-cog-array-type", "x-cog-array-display"].iter().any(|key| output.contains_key(*key));
+    let join = if seamless { Join::Seamless } else { Join::Lines };
+    Ok((if pictures { Media::Image } else { Media::Text }, join))
+}
+
+fn streams(document: &Value) -> bool {
+    let mark = document.pointer("/paths/~1predictions/post/x-cog-streaming");
+    mark.and_then(Value::as_bool) == Some(true)
+}
+
+/// The input that gets the prompt.
+fn prompt(listed: &[Listed], settings: &Settings) -> Option<String> {
+    let takes_words = |name: &str| {
+        listed.iter().any(|Listed { name: known, schema, .. }| {
+            known == name && is(schema, "string") && !is_file(schema) && !schema.contains_key("enum")
+        })
+    };
+    let named = settings.prompt.as_deref().into_iter().chain(PROMPTS);
+    named.into_iter().find(|name| takes_words(name)).map(str::to_owned)
+}
+
+/// Makes a schema that of the number of results, if it can be.
+fn as_count(schema: &mut Map<String, Value>) -> bool {
+    let limit = |schema: &Map<String, Value>, key: &str| schema.get(key).and_then(Value::as_i64);
+    if schema.get("type") != Some(&json!("integer"))
+        || limit(schema, "minimum").is_some_and(|least| least > 1)
+    {
+        return false;
+    }
+    let most = limit(schema, "maximum").unwrap_or(i64::from(MOST.1)).clamp(1, i64::from(MOST.0));
+    let default = limit(schema, "default").unwrap_or(1).clamp(1, most);
+    for (key, value) in [("minimum", 1), ("maximum", most), ("default", default)] {
+        schema.insert(key.to_owned(), value.into());
+    }
+    true
+}
+
+fn means_the_same(name: &str, schema: &Map<String, Value>) -> bool {
+    !matches!(probe(name, schema), Err(BadSpec::Meaning { .. }))
+}
+
+/// What the hub would say to a model with this one input.
+fn probe(name: &str, schema: &Map<String, Value>) -> Result<(), BadSpec> {
+    let mut probed = ModelSpec {
+        name: "probe".to_owned(),
+        title: String::new(),
+        card: String::new(),
+        license: String::new(),
+        media: Media::Image,
+        schema: Map::new(),
+        fingerprint: Digest::of_bytes(b""),
+        cost: Cost { fixed: 0.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+        mature: false,
+        examples: Vec::new(),
+    };
+    probed.schema.insert("properties".to_owned(), json!({name: schema}));
+    check_spec(&probed)
+}
+
+/// Gives inputs the flags that they have everywhere in Riff, where no other input has them.
+fn name_flags(properties: &mut Map<String, Value>) {
+    let mut taken: HashSet<String> = RESERVED.map(str::to_owned).into();
+    taken.extend(properties.keys().map(|name| name.replace('_', "-")));
+    for (name, flag) in FLAGS {
+        if let Some(schema) = properties.get_mut(name).and_then(Value::as_object_mut)
+            && !schema.contains_key("x-flags")
+            && taken.insert(flag.to_owned())
+        {
+            schema.insert("x-flags".to_owned(), json!([flag]));
+        }
+    }
+}
+
+fn fingerprint(document: &Value, version: &Value, settings: &Settings) -> Digest {
+    let schemas = document.pointer("/components/schemas");
+    let parts = ["coglet", "cog", "python_sdk", "python"].map(|part| version.get(part));
+    Digest::of_json(&json!({
+        "engine": VERSION,
+        "schemas": schemas,
+        "server": parts,
+        "version": settings.version,
+        "inputs": settings.inputs,
+        "prompt": settings.prompt,
+    }))
+}

@@ -1,0 +1,82 @@
+//! What engines in front of a server share: answers that are read within limits, and told apart when they are none.
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{RequestBuilder, Response, header::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
+
+use crate::engine::EngineError;
+
+/// How much of a foreign answer a message repeats, in characters.
+const QUOTED: usize = 300;
+
+/// Sends a request. A server that is not there, or goes away before it answers, is [`EngineError::Unavailable`].
+pub async fn send(request: RequestBuilder) -> Result<Response, EngineError> {
+    request.send().await.map_err(|error| unreachable(&error))
+}
+
+fn unreachable(error: &reqwest::Error) -> EngineError {
+    let place = error.url().map_or_else(|| "the server".to_owned(), ToString::to_string);
+    EngineError::Unavailable(match error.is_timeout() {
+        true => format!("{place} did not answer in time"),
+        false => format!("{place} cannot be reached: {}", innermost(error)),
+    })
+}
+
+/// Reads a whole body of at most `limit` bytes.
+///
+/// # Errors
+/// [`EngineError::Failed`] if it is longer or breaks off, [`EngineError::Unavailable`] if it takes too long.
+pub async fn read(mut response: Response, limit: usize) -> Result<Bytes, EngineError> {
+    let too_long =
+        || EngineError::Failed(format!("the server's answer has more than {limit} bytes; it was dropped"));
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Err(too_long());
+    }
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Err(too_long()),
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body.freeze()),
+            Err(error) if error.is_timeout() => return Err(unreachable(&error)),
+            Err(error) => {
+                let reason = innermost(&error);
+                return Err(EngineError::Failed(format!("the server's answer broke off: {reason}")));
+            }
+        }
+    }
+}
+
+/// Reads a body of JSON of at most `limit` bytes.
+///
+/// # Errors
+/// As [`read`], and [`EngineError::Failed`] with the beginning of what came instead.
+pub async fn json<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, EngineError> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or("no media type").to_owned();
+    let status = response.status();
+    let body = read(response, limit).await?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let begin = quoted(&String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED)]));
+        EngineError::Failed(format!(
+            "JSON was expected, and the server answered {status} with {kind} ({error}): {begin:?}"
+        ))
+    })
+}
+
+/// The beginning of foreign text, on one line.
+pub fn quoted(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+/// The cause at the bottom: what reqwest wraps says less.
+fn innermost(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => innermost(source),
+        None => error.to_string(),
+    }
+}

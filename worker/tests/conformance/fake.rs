@@ -1,0 +1,103 @@
+//! Servers that answer as no Cog server should.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::Request,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post, put},
+};
+use bytes::Bytes;
+use futures::{StreamExt, stream};
+use reqwest::Url;
+use riff_worker::engines::cog::{CogEngine, Settings};
+use serde_json::{Value, json};
+
+type Answers = Arc<dyn Fn() -> Response + Send + Sync>;
+
+/// What a server answers to each call.
+#[derive(Clone)]
+pub struct Fake {
+    pub health: Answers,
+    pub schema: Answers,
+    pub predict: Answers,
+}
+
+/// The same JSON each time.
+pub fn says(value: Value) -> Answers {
+    Arc::new(move || Json(value.clone()).into_response())
+}
+
+/// Any answer, made anew each time.
+pub fn answers<T: IntoResponse>(answer: impl Fn() -> T + Send + Sync + 'static) -> Answers {
+    Arc::new(move || answer().into_response())
+}
+
+/// Bytes without end.
+pub fn endless() -> Response {
+    let chunk = Bytes::from(vec![b' '; 1 << 20]);
+    Body::from_stream(stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()))).into_response()
+}
+
+/// The beginning of a body, and then the connection is cut.
+pub fn truncated() -> Response {
+    let cut = stream::once(async {
+        // What came before is sent when the server has nothing more to send for a moment.
+        tokio::task::yield_now().await;
+        Err("cut")
+    });
+    let begin = stream::iter([Ok(Bytes::from_static(b"{\"status\": \"succ"))]);
+    Body::from_stream(begin.chain(cut)).into_response()
+}
+
+/// Headers, and then nothing.
+pub fn hanging() -> Response {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()
+}
+
+pub fn html(status: StatusCode) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
+    (status, [("content-type", "text/html")], "<html><h1>Welcome to nginx</h1></html>")
+}
+
+/// A document of a model with a prompt, further inputs and an output.
+pub fn document(inputs: Value, output: Value) -> Value {
+    let mut properties = json!({"prompt": {"type": "string", "x-order": 0}});
+    properties.as_object_mut().unwrap().extend(inputs.as_object().unwrap().clone());
+    json!({"components": {"schemas": {
+        "Input": {"type": "object", "properties": properties, "required": ["prompt"]},
+        "Output": output,
+    }}})
+}
+
+impl Fake {
+    /// A server that is well and says "yes" to everything.
+    pub fn well() -> Self {
+        Self {
+            health: says(json!({"status": "READY"})),
+            schema: says(document(json!({}), json!({"type": "string"}))),
+            predict: says(json!({"status": "succeeded", "output": "yes"})),
+        }
+    }
+
+    /// Starts it; it ends with the test's runtime.
+    pub async fn start(self) -> Url {
+        let take = |answers: Answers| move |_: Request| async move { answers() };
+        let routes = Router::new()
+            .route("/health-check", get(take(self.health)))
+            .route("/openapi.json", get(take(self.schema)))
+            .route("/predictions/{id}", put(take(self.predict)))
+            .route("/predictions/{id}/cancel", post(StatusCode::OK));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        url
+    }
+
+    /// An engine in front of it.
+    pub async fn engine(self) -> CogEngine {
+        CogEngine::new(Settings::new(self.start().await, "fake"))
+    }
+}

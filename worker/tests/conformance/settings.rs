@@ -1,0 +1,75 @@
+//! The worker's settings: what is read, and what is said of mistakes.
+
+use riff_worker::settings::{Chosen, Settings};
+
+fn load(text: &str) -> Result<Settings, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("worker.toml");
+    std::fs::write(&file, text).unwrap();
+    let loaded =
+        Settings::load(Some(&file), &Chosen { token: Some("riff_w_x".to_owned()), ..Chosen::default() });
+    loaded.map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "FOLDER"))
+}
+
+#[test]
+fn sections_become_engines() {
+    let settings = load(
+        r#"
+        name = "rack-1"
+        [[engine]]
+        kind = "cog"
+        url = "http://10.0.0.7:5000"
+        name = "sdxl"
+        inputs = { api_key = "k" }
+        webhook = "off"
+        [[engine]]
+        kind = "cog"
+        url = "http://10.0.0.7:5001/behind/proxy"
+        name = "flux"
+        outputs = 4
+        [[engine]]
+        kind = "openai"
+        url = "http://10.0.0.7:8000"
+        api_key = "sk-secret"
+        [[engine.models]]
+        id = "Qwen/Qwen2.5-VL-7B-Instruct"
+        vision = true
+        "#,
+    )
+    .unwrap();
+    assert_eq!((settings.name.as_str(), settings.hub.as_str()), ("rack-1", "http://127.0.0.1:7433"));
+    assert_eq!(settings.engines.len(), 3);
+    assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
+    let openai = format!("{:?}", settings.engines[2]);
+    assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (name, text) in [
+        ("kind", "[[engine]]\nkind = \"kog\""),
+        ("no_kind", "[[engine]]\nurl = \"http://127.0.0.1:5000\""),
+        ("key", "[[engine]]\nkind = \"cog\"\nurl = \"http://a:1\"\nname = \"x\"\ncolour = 1"),
+        ("missing", "[[engine]]\nkind = \"cog\"\nurl = \"http://a:1\""),
+        ("address", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"127.0.0.1:5000\""),
+        ("outputs", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\noutputs = 99"),
+        ("webhook", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nwebhook = \"here\""),
+        ("openai_address", "[[engine]]\nkind = \"openai\"\nurl = \"localhost:8000\""),
+        (
+            "openai_model",
+            "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
+        ),
+        ("top", "engines = []"),
+    ] {
+        insta::assert_snapshot!(format!("mistake_{name}"), load(text).unwrap_err());
+    }
+}
+
+#[test]
+fn a_worker_needs_a_token_and_a_file_that_is_there() {
+    let error =
+        Settings::load(None, &Chosen { token: Some(" ".to_owned()), ..Chosen::default() }).unwrap_err();
+    assert!(error.to_string().contains("riff token create"), "{error}");
+    let error = Settings::load(Some("nowhere.toml".as_ref()), &Chosen::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the settings file nowhere.toml is not there: check --config");
+}
