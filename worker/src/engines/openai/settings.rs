@@ -135,7 +135,7 @@ pub(super) struct Model {
     /// Most tokens of an answer.
     pub max_tokens: Option<u32>,
     /// Changed by the operator when the same id stands for other weights.
-    pub revision: String,
+    pub version: String,
     /// More fields of every request.
     pub extra: Map<String, Value>,
     pub mature: bool,
@@ -160,7 +160,7 @@ struct ModelKeys {
     max_count: Option<u32>,
     max_tokens: Option<u32>,
     #[serde(default)]
-    revision: String,
+    version: String,
     #[serde(default)]
     extra: Map<String, Value>,
     #[serde(default)]
@@ -204,7 +204,7 @@ impl Model {
             return Err(format!("max_count of the model {id:?} must be a whole number from 1 to 16"));
         }
         check_common(name.as_deref(), keys.max_tokens, &keys.extra)?;
-        let ModelKeys { max_count, max_tokens, revision, extra, mature, .. } = keys;
+        let ModelKeys { max_count, max_tokens, version, extra, mature, .. } = keys;
         Ok(Self {
             id,
             name,
@@ -218,7 +218,7 @@ impl Model {
             inputs,
             max_count,
             max_tokens,
-            revision,
+            version,
             extra,
             mature,
         })

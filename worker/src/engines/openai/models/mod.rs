@@ -139,14 +139,14 @@ fn describe(model: Model, listed: Option<Listed>, name: String) -> Served {
         Media::Text => chat_inputs(&model, max_tokens, sees),
         Media::Image => picture_inputs(&model),
     };
-    let fingerprint = json!([VERSION, model.id, model.revision, model.extra]);
+    let fingerprint = json!([VERSION, model.id, model.version, model.extra]);
     let title = model.id.rsplit(['/', '\\']).next().unwrap_or(&model.id);
     let card = format!("The model {}, run by a server beside the worker.", model.id);
     let spec = ModelSpec {
         name,
         title: model.title.unwrap_or_else(|| title.chars().take(MAX_NAME).collect()),
         card: model.card.unwrap_or(card),
-        license: model.license.unwrap_or_else(|| "NOASSERTION".to_owned()),
+        license: model.license.unwrap_or_else(|| "LicenseRef-unknown".to_owned()),
         media,
         schema: language::schema(properties),
         fingerprint: Digest::of_json(&fingerprint),
@@ -189,24 +189,8 @@ fn picture_inputs(model: &Model) -> Map<String, Value> {
         json!({"type": "integer", "title": "Pictures", "description": "How many pictures one prompt gives.",
                "minimum": 1, "maximum": most, "default": 1, "x-flags": ["n"], "x-order": 2}),
     );
-    let side = |title: &str, help: &str, order: u32| {
-        json!({"type": "integer", "title": title, "description": help, "minimum": 64, "maximum": 2_048, "multipleOf": 8,
-               "default": 1_024, "x-order": order})
-    };
-    match model.sizes.as_slice() {
-        [] => {
-            add(input::WIDTH, side("Width", "Pixels from left to right.", 3));
-            add(input::HEIGHT, side("Height", "Pixels from top to bottom.", 4));
-        }
-        sizes => {
-            let words: Vec<String> = sizes.iter().map(ToString::to_string).collect();
-            add(
-                SIZE,
-                json!({"type": "string", "title": "Size", "description": "Width and height in pixels.", "enum": words,
-                       "default": words[0], "x-order": 3}),
-            );
-        }
-    }
+    add_sizes(model, &mut properties);
+    let mut add = |name: &str, property: Value| drop(properties.insert(name.to_owned(), property));
     let has = |optional| model.inputs.as_ref().is_some_and(|inputs| inputs.contains(&optional));
     if has(Optional::Seed) {
         add(
@@ -226,6 +210,29 @@ fn picture_inputs(model: &Model) -> Map<String, Value> {
         add(input::IMAGE, picture_input("A picture to change."));
     }
     properties
+}
+
+/// A few sizes to choose from, or any sides.
+fn add_sizes(model: &Model, properties: &mut Map<String, Value>) {
+    let mut add = |name: &str, property: Value| drop(properties.insert(name.to_owned(), property));
+    let side = |title: &str, help: &str, order: u32| {
+        json!({"type": "integer", "title": title, "description": help, "minimum": 64, "maximum": 2_048, "multipleOf": 8,
+               "default": 1_024, "x-order": order})
+    };
+    match model.sizes.as_slice() {
+        [] => {
+            add(input::WIDTH, side("Width", "Pixels from left to right.", 3));
+            add(input::HEIGHT, side("Height", "Pixels from top to bottom.", 4));
+        }
+        sizes => {
+            let words: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+            add(
+                SIZE,
+                json!({"type": "string", "title": "Size", "description": "Width and height in pixels.", "enum": words,
+                       "default": words[0], "x-order": 3}),
+            );
+        }
+    }
 }
 
 #[cfg(test)]

@@ -105,11 +105,11 @@ fn picture_models_have_sizes_or_sides_and_what_the_section_says_they_can() {
 }
 
 #[test]
-fn another_revision_or_extra_is_another_version_and_the_address_is_not() {
+fn other_weights_or_other_fields_are_another_version_and_another_address_is_not() {
     let digest = |toml: &str| specs(toml, json!([{"id": "fox"}]))[0].digest();
     let plain = digest(URL);
     assert_eq!(plain, digest("url = \"http://10.0.0.1:8000/v1\""));
-    assert_ne!(plain, digest(&format!("{URL}models = [{{id = \"fox\", revision = \"2\"}}]")));
+    assert_ne!(plain, digest(&format!("{URL}models = [{{id = \"fox\", version = \"2\"}}]")));
     assert_ne!(plain, digest(&format!("{URL}extra = {{top_k = 3}}")));
 }
 
