@@ -1,7 +1,10 @@
 //! What Riff costs in front of a Cog server: predictions a second through the engine and straight from the server, in turns.
 //! `cargo run --release --example cog -- http://127.0.0.1:5000 200 '{"prompt": "a fox", "seed": 1}'`
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use riff_hub::recipe::Recipe;
@@ -35,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
         let begun = Instant::now();
         for run in 0..runs {
             let place = url.join(&format!("predictions/direct-{round}-{run}"))?;
-            http.put(place).json(&json!({"input": inputs})).send().await?.error_for_status()?.bytes().await?;
+            directly(&http, place, &inputs).await?;
         }
         let direct = f64::from(runs) / begun.elapsed().as_secs_f64();
         let begun = Instant::now();
@@ -47,4 +50,20 @@ async fn main() -> anyhow::Result<()> {
         println!("direct {direct:.1}/s, engine {riff:.1}/s, ratio {:.3}", riff / direct);
     }
     Ok(())
+}
+
+/// The server answers a moment before it has room for the next prediction.
+async fn directly(
+    http: &reqwest::Client,
+    place: reqwest::Url,
+    inputs: &Map<String, Value>,
+) -> anyhow::Result<()> {
+    loop {
+        let answer = http.put(place.clone()).json(&json!({"input": inputs})).send().await?;
+        if answer.status() != reqwest::StatusCode::CONFLICT {
+            answer.error_for_status()?.bytes().await?;
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
 }

@@ -15,7 +15,10 @@ mod webhook;
 
 use std::{
     pin::pin,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -50,8 +53,13 @@ const LOOK: Duration = Duration::from_secs(5);
 const SILENCES: u32 = 3;
 /// How long a cancelled prediction may clean up.
 const CLEAN_UP: Duration = Duration::from_secs(5);
-/// How often, and for how long, a server that has no room is asked again.
-const ROOM: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(20));
+/// First and longest wait before a server that has no room is asked again: it answers a moment before it has room.
+const ROOM: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(256));
+/// How long a server may have no room.
+const NO_ROOM: Duration = Duration::from_secs(20);
+/// Pictures of a model whose last run was over within this need no reports: nobody could see them, and they cost the
+/// server about 6 ms a run.
+const A_BLINK: Duration = Duration::from_millis(300);
 /// Reports that are asked for: of text, and of pictures, which would come in full with each.
 const TEXT_EVENTS: [&str; 3] = ["start", "output", "logs"];
 const PICTURE_EVENTS: [&str; 2] = ["start", "logs"];
@@ -62,6 +70,8 @@ pub struct CogEngine {
     server: Arc<Server>,
     model: RwLock<Option<Arc<Model>>>,
     hooks: OnceCell<Option<Hooks>>,
+    /// How long the last run took, in milliseconds.
+    took: AtomicU64,
 }
 
 /// The engine, as the registry wants it.
@@ -73,7 +83,13 @@ impl CogEngine {
     /// An engine in front of a server, which may be down.
     pub fn new(settings: Settings) -> Self {
         let server = Arc::new(Server::new(settings.url.clone()));
-        Self { settings, server, model: RwLock::default(), hooks: OnceCell::new() }
+        Self {
+            settings,
+            server,
+            model: RwLock::default(),
+            hooks: OnceCell::new(),
+            took: AtomicU64::new(u64::MAX),
+        }
     }
 
     fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
@@ -123,13 +139,16 @@ impl CogEngine {
 
     /// Asks for a prediction and waits for its end; asks again while the server has no room.
     async fn ask(&self, id: &str, run: &Run<'_>, tell: watch::Sender<News>) -> Result<Value, EngineError> {
-        let until = Instant::now() + ROOM.1;
+        let until = Instant::now() + NO_ROOM;
+        let mut wait = ROOM.0;
         loop {
+            let begun = Instant::now();
             let ended = match run.model.streams {
                 true => self.ask_streaming(id, run, &tell).await?,
                 false => self.ask_plainly(id, run, &tell).await?,
             };
             if let Some(prediction) = ended {
+                self.took.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
                 return outcome(prediction);
             }
             self.server.health().await?.check()?;
@@ -139,7 +158,8 @@ impl CogEngine {
                     self.settings
                 )));
             }
-            sleep(ROOM.0).await;
+            sleep(wait).await;
+            wait = (wait * 2).min(ROOM.1);
         }
     }
 
@@ -149,7 +169,9 @@ impl CogEngine {
         run: &Run<'_>,
         tell: &watch::Sender<News>,
     ) -> Result<Option<Prediction>, EngineError> {
-        let listening = self.hooks().await.map(|hooks| hooks.listen(id, tell.clone()));
+        let worth_it = run.share.text || self.took.load(Ordering::Relaxed) > A_BLINK.as_millis() as u64;
+        let hooks = if worth_it { self.hooks().await } else { None };
+        let listening = hooks.map(|hooks| hooks.listen(id, tell.clone()));
         let events: &[&str] = if run.share.text { &TEXT_EVENTS } else { &PICTURE_EVENTS };
         let webhook = listening.as_ref().map(|(url, _)| (url.clone(), events));
         let request = server::request(id, run.request.clone(), webhook);

@@ -80,6 +80,11 @@ fn collect<'a>(output: &'a Value, depth: usize, files: &mut Vec<&'a str>) {
 
 async fn fetch(file: &str, server: &Server) -> Result<Bytes, EngineError> {
     let Some(data) = file.strip_prefix("data:") else {
+        if file.starts_with("https:") {
+            return Err(EngineError::Failed(format!(
+                "the result is at {file}, and this worker speaks plain HTTP: start the Cog server without --upload-url"
+            )));
+        }
         let url: Url =
             file.parse().map_err(|_| EngineError::Failed(format!("the result {file:?} is no address")))?;
         return server.file(url).await;

@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for Webhook {
             "auto" => Ok(Self::Found),
             "off" => Ok(Self::Off),
             text => match url(text) {
-                Some(url) if url.scheme() == "http" && url.port().is_some() => Ok(Self::At(url)),
+                Some(url) if url.port().is_some() => Ok(Self::At(url)),
                 _ => Err(D::Error::custom(format!(
                     "webhook = {text:?} does not work: write \"auto\", \"off\", or this machine's address with a free port \
                      as the server reaches it, such as \"http://172.17.0.1:7500\""
@@ -112,13 +112,13 @@ impl<'de> Deserialize<'de> for Webhook {
 
 fn url(text: &str) -> Option<Url> {
     let url: Url = format!("{}/", text.trim_end_matches('/')).parse().ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+    (url.scheme() == "http" && url.has_host()).then_some(url)
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
     let text = String::deserialize(deserializer)?;
     url(&text).ok_or_else(|| {
-        D::Error::custom(format!("url = {text:?} does not work: write it like \"http://127.0.0.1:5000\""))
+        D::Error::custom(format!("url = {text:?} does not work: write it like \"http://127.0.0.1:5000\" (plain HTTP: reach a server elsewhere through a tunnel)"))
     })
 }
 
