@@ -160,7 +160,8 @@ fn field(name: &str, property: &Map<String, Value>) -> Option<Field> {
 
 fn kind(name: &str, property: &Map<String, Value>) -> Option<Kind> {
     let number = |key: &str| property.get(key).and_then(Value::as_f64);
-    if let Some(words) = property.get("enum").and_then(Value::as_array) {
+    let words = property.get("enum").and_then(Value::as_array);
+    if let Some(words) = words.filter(|words| words.iter().any(Value::is_string)) {
         return Some(Kind::Choice(words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect()));
     }
     match json_type(property)? {

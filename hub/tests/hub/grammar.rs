@@ -88,6 +88,22 @@ fn an_input_that_may_be_left_out_is_null_until_it_is_set() {
 }
 
 #[test]
+fn numbers_to_choose_from_are_named_when_another_is_typed() {
+    let side = json!({"type": "integer", "enum": [512, 768], "minimum": 512, "maximum": 768, "default": 512});
+    let spec = spec("m", Media::Image, json!({"properties": {"width": side}}));
+    schema::check_spec(&spec).unwrap();
+    let read = |line: &str| {
+        let [draft] = prompt::parse_line(line).unwrap().try_into().expect("one draft");
+        draft.resolve(&spec).unwrap().1
+    };
+    let typed = read("fox --width 768");
+    assert_eq!(typed["width"], 768);
+    schema::validate(&typed, &spec).unwrap();
+    let refused = schema::validate(&read("fox --width 600"), &spec).unwrap_err().to_string();
+    assert!(refused.contains("512 or 768"), "{refused}");
+}
+
+#[test]
 fn hidden_inputs_have_no_flag() {
     assert!(matches!(resolve("x --view-scale 3"), Err(BadPrompt::UnknownFlag { .. })));
 }

@@ -9,6 +9,8 @@ use crate::engine::{EngineError, Files};
 
 /// Pixels of a side where the model sets no limits of its own.
 const SIDE: (i64, i64) = (16, 2_048);
+/// Pixels of a side where the model has no default of its own.
+const USUAL_SIDE: f64 = 1_024.0;
 /// Longest title and description that are taken over, in characters.
 const MAX_TITLE: usize = 60;
 const MAX_HELP: usize = 500;
@@ -133,35 +135,45 @@ fn describe(made: &mut Value, schema: &Map<String, Value>) {
     }
 }
 
-/// A number with its range. Numbers to choose from become a range with the numbers in it: the hub's choices are words.
+/// What a number may be.
+struct Limits {
+    least: Option<f64>,
+    most: Option<f64>,
+    default: Option<f64>,
+}
+
+impl Limits {
+    /// Those of the model, and where Riff needs some and there are none, its own.
+    fn of(name: &str, schema: &Map<String, Value>, choices: &[f64]) -> Self {
+        let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
+        let least = choices.iter().copied().reduce(f64::min).or_else(|| limit("minimum"));
+        let most = choices.iter().copied().reduce(f64::max).or_else(|| limit("maximum"));
+        let (least, most) = match (least, most) {
+            (Some(least), Some(most)) if least > most => (None, None),
+            limits => limits,
+        };
+        match name {
+            "seed" => {
+                let top = f64::from(u32::MAX);
+                let within = |limit: Option<f64>, none: f64| Some(limit.unwrap_or(none).clamp(0.0, top));
+                Self { least: within(least, 0.0), most: within(most, top), default: None }
+            }
+            "width" | "height" => {
+                let least = least.unwrap_or(SIDE.0 as f64).max(1.0);
+                let most = most.unwrap_or(SIDE.1 as f64).max(least);
+                Self { least: Some(least), most: Some(most), default: limit("default").or(Some(USUAL_SIDE)) }
+            }
+            _ => Self { least, most, default: limit("default").or(choices.first().copied()) },
+        }
+    }
+}
+
+/// A number with its range, or with the numbers to choose from and their range.
 fn number(name: &str, schema: &Map<String, Value>, need: Need) -> Value {
+    let choices = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
+    let choices: Vec<f64> = choices.filter_map(Value::as_f64).collect();
+    let Limits { least, most, default } = Limits::of(name, schema, &choices);
     let whole = is(schema, "integer");
-    let limit = |key: &str| schema.get(key).and_then(Value::as_f64);
-    let choices: Vec<f64> = schema
-        .get("enum")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_f64)
-        .collect();
-    let least = choices.iter().copied().reduce(f64::min).or_else(|| limit("minimum"));
-    let most = choices.iter().copied().reduce(f64::max).or_else(|| limit("maximum"));
-    let (least, most) = match (least, most) {
-        (Some(least), Some(most)) if least > most => (None, None),
-        limits => limits,
-    };
-    let (least, most, default) = match name {
-        "seed" => {
-            let top = f64::from(u32::MAX);
-            (Some(least.unwrap_or(0.0).clamp(0.0, top)), Some(most.unwrap_or(top).clamp(0.0, top)), None)
-        }
-        "width" | "height" => {
-            let least = least.unwrap_or(SIDE.0 as f64).max(1.0);
-            let most = most.unwrap_or(SIDE.1 as f64).max(least);
-            (Some(least), Some(most), limit("default").or(Some(1_024.0)))
-        }
-        _ => (least, most, limit("default").or(choices.first().copied())),
-    };
     let exact = |number: f64| if whole { json!(number as i64) } else { json!(number) };
     let mut made = json!({"type": schema["type"]});
     for (key, value) in [("minimum", least), ("maximum", most)] {
@@ -170,7 +182,7 @@ fn number(name: &str, schema: &Map<String, Value>, need: Need) -> Value {
         }
     }
     if !choices.is_empty() {
-        made["anyOf"] = choices.iter().map(|choice| json!({"const": exact(*choice)})).collect();
+        made["enum"] = choices.iter().map(|choice| exact(*choice)).collect();
     }
     match (default, need) {
         _ if name == "seed" => {}
