@@ -5,6 +5,8 @@ pub mod abstract_;
 pub mod cog;
 #[cfg(feature = "candle")]
 pub mod gguf;
+mod language;
+pub mod openai;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};
@@ -40,6 +42,8 @@ macro_rules! registry {
 registry! {
     /// A Cog container or server.
     Cog => cog,
+    /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
+    OpenAi => openai,
 }
 
 /// Where engines find what they need.

@@ -9,6 +9,8 @@ mod cog;
 mod fake;
 mod faults;
 mod files;
+#[path = "../openai/server.rs"]
+mod llama;
 mod set;
 mod settings;
 mod subjects;
@@ -24,4 +26,5 @@ conforms! {
     cog_list => subjects::cog_list(),
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
+    openai => subjects::openai(),
 }

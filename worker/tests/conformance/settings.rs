@@ -27,12 +27,21 @@ fn sections_become_engines() {
         url = "http://10.0.0.7:5001/behind/proxy"
         name = "flux"
         outputs = 4
+        [[engine]]
+        kind = "openai"
+        url = "http://10.0.0.7:8000"
+        api_key = "sk-secret"
+        [[engine.models]]
+        id = "Qwen/Qwen2.5-VL-7B-Instruct"
+        vision = true
         "#,
     )
     .unwrap();
     assert_eq!((settings.name.as_str(), settings.hub.as_str()), ("rack-1", "http://127.0.0.1:7433"));
-    assert_eq!(settings.engines.len(), 2);
+    assert_eq!(settings.engines.len(), 3);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
+    let openai = format!("{:?}", settings.engines[2]);
+    assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
 }
 
 #[test]
@@ -45,6 +54,11 @@ fn mistakes_are_named() {
         ("address", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"127.0.0.1:5000\""),
         ("outputs", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\noutputs = 99"),
         ("webhook", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nwebhook = \"here\""),
+        ("openai_address", "[[engine]]\nkind = \"openai\"\nurl = \"localhost:8000\""),
+        (
+            "openai_model",
+            "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
+        ),
         ("top", "engines = []"),
     ] {
         insta::assert_snapshot!(format!("mistake_{name}"), load(text).unwrap_err());

@@ -2,10 +2,14 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use riff_worker::engines::{abstract_, cog, gguf};
+use figment::{
+    Figment,
+    providers::{Format, Toml},
+};
+use riff_worker::engines::{abstract_, cog, gguf, openai};
 use serde_json::{Value, json};
 
-use crate::{suite::Subject, support::Cog};
+use crate::{llama::Llama, suite::Subject, support::Cog};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -69,4 +73,16 @@ pub async fn cog_stream() -> Subject {
         json!({"max_tokens": 40, "pause": 0.05}),
         json!({"max_tokens": 0}),
     )
+}
+
+pub async fn openai() -> Subject {
+    // llama.cpp gives the same bytes again only where it does not remember what it was asked before.
+    let section = format!("url = \"{}\"\nextra = {{cache_prompt = false}}", Llama::shared().url);
+    Subject {
+        engine: openai::engine(Figment::from(Toml::string(&section)).extract().unwrap()),
+        model: "smollm2-135m-instruct",
+        quick: json!({"max_tokens": 6, "temperature": 1.5}),
+        long: json!({"max_tokens": 64}),
+        bad: json!({"history": "none"}),
+    }
 }

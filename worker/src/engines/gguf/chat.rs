@@ -5,34 +5,16 @@
 
 use candle_core::quantized::gguf_file::Content;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     file::{Flaw, text},
     tokens::{Piece, Tokens},
 };
-use crate::engine::EngineError;
-
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Whoever set the model up.
-    System,
-    /// A member.
-    User,
-    /// The model.
-    Assistant,
-}
-
-/// One thing that was said.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Turn {
-    /// By whom.
-    pub role: Role,
-    /// What.
-    pub content: String,
-}
+use crate::{
+    engine::EngineError,
+    engines::language::{Role, Turn},
+};
 
 /// What a template is shown of a [`Turn`].
 #[derive(Serialize)]

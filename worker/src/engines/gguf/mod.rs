@@ -8,7 +8,6 @@ mod file;
 mod llama;
 mod request;
 mod sample;
-mod stream;
 mod tokens;
 
 use std::{collections::HashSet, path::Path, sync::Arc};
@@ -22,10 +21,10 @@ use self::{
     file::{Flaw, ModelFile},
     llama::{Llama, Memory},
     request::Request,
-    stream::Stream,
     tokens::Tokens,
 };
 use crate::engine::{Artifact, Engine, EngineError, RunContext, Update};
+use crate::engines::language::Stream;
 
 /// Tokens of a prompt that are taken in at once.
 const CHUNK: usize = 32;

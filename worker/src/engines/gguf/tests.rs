@@ -5,10 +5,8 @@ use std::{path::PathBuf, sync::Mutex};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell as Once;
 
-use super::{
-    chat::{Role, Turn},
-    *,
-};
+use super::*;
+use crate::engines::language::{Role, Turn};
 
 fn weights() -> PathBuf {
     let ours = || concat!(env!("CARGO_MANIFEST_DIR"), "/../weights").into();
