@@ -13,6 +13,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
     routing::get,
+    serve::ListenerExt,
 };
 use axum_extra::extract::cookie::Key;
 use riff_hub::{hub::Hub, seam::System};
@@ -73,6 +74,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let worker = start_worker(&settings, &hub, address, &stop).await?;
     println!("Riff is at {}", state.public_url);
     tracing::info!(url = %state.public_url, data = %settings.data.display(), "ready");
+    // Small answers and events are not held back for larger ones.
+    let listener = listener.tap_io(|stream| {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "small answers may be held back");
+        }
+    });
     let server =
         axum::serve(listener, app(state, discord)).with_graceful_shutdown(closing.clone().cancelled_owned());
     let mut server = std::pin::pin!(server.into_future());

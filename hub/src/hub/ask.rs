@@ -117,7 +117,7 @@ impl Hub {
         }
         self.check_channel(&here).await?;
         self.rates.check(&ask.who.id, ask.channel)?;
-        self.ground(here).await
+        Ok(self.ground(here))
     }
 
     async fn place_of(&self, channel: &str) -> Result<store::Ground, Refusal> {
@@ -138,19 +138,18 @@ impl Hub {
         })
     }
 
-    async fn ground(&self, here: store::Ground) -> Result<Ground, Refusal> {
-        let mut words = self.settings.blocked_words.clone();
-        words.extend(self.store.blocked_words(&here.community).await?);
-        Ok(Ground {
+    fn ground(&self, here: store::Ground) -> Ground {
+        let words = [self.settings.blocked_words.as_slice(), &here.blocked_words].concat();
+        Ground {
             words: Blocklist::new(&words),
-            paused_models: self.store.paused_models(&here.community).await?,
+            paused_models: here.paused_models,
             community: here.community,
             mature: here.mature,
-        })
+        }
     }
 
     /// What holds in a channel, for who only looks.
     pub(super) async fn look_at(&self, channel: &str) -> Result<Ground, Refusal> {
-        self.ground(self.place_of(channel).await?).await
+        Ok(self.ground(self.place_of(channel).await?))
     }
 }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod choose;
+mod idle;
 mod moderate;
 mod own;
 mod people;
@@ -16,7 +17,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
-    sync::{Mutex, Notify, broadcast, watch},
+    sync::{Mutex, broadcast, watch},
     time::Instant,
 };
 
@@ -27,6 +28,8 @@ use crate::{
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
+
+use idle::Idle;
 
 pub use ask::{Ask, Privacy};
 pub use picture::Opened;
@@ -145,7 +148,7 @@ pub struct Hub {
     /// A number for the set of versions that present workers serve.
     served: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
-    work_ready: Notify,
+    idle: Idle,
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
@@ -174,7 +177,7 @@ impl Hub {
             rooms: DashMap::new(),
             served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
-            work_ready: Notify::new(),
+            idle: Idle::default(),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
         })
@@ -210,7 +213,7 @@ impl Hub {
             }
         }
         self.rates.forget_idle();
-        self.work_ready.notify_waiters();
+        self.idle.wake_all();
         self.look_at_models().await?;
         Ok(())
     }

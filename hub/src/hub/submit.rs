@@ -259,15 +259,13 @@ impl Hub {
             now,
             expires_at: now + self.settings.expire_after.as_millis() as Millis,
         };
-        let queued = self.store.enqueue(&admitted, &jobs).await;
-        queued.map_err(|error| quota_sentence(error, now))?;
+        let enqueued =
+            self.store.enqueue(&admitted, &jobs).await.map_err(|error| quota_sentence(error, now))?;
         step::done("enqueued");
-        self.work_ready.notify_waiters();
-        let mut enqueued = Vec::new();
-        for NewJob { id, estimate_ms, .. } in &jobs {
+        for Job { id, model, estimate_ms, .. } in &enqueued {
             tracing::info!(job = id, member = ask.who.id, channel = ask.channel, estimate_ms, "enqueued");
+            self.idle.wake_for(*model);
             self.tell(ask.channel, id, Change::State);
-            enqueued.extend(self.store.job(id).await?);
         }
         Ok(enqueued)
     }

@@ -11,6 +11,7 @@ use crate::{
     model::ModelSpec,
     queue::{Line, Place, Waiting},
     recipe::{Recipe, RecipeId},
+    store::Whole,
 };
 
 /// Jobs up to which the queue is looked at anew for each place in it.
@@ -105,16 +106,14 @@ impl Hub {
     /// # Errors
     /// [`Refusal::Missing`] if there is no such job.
     pub async fn view(&self, id: &str) -> Result<JobView, Refusal> {
-        let missing = || Refusal::Missing(format!("job “{id}”"));
-        let job = self.store.job(id).await?.ok_or_else(missing)?;
-        let recipe = self.store.recipe(job.recipe).await?.ok_or_else(missing)?;
-        let model = self.store.model(job.model).await?.ok_or_else(missing)?.spec;
-        let member = self.store.member(&job.member).await?;
+        let whole = self.store.whole(id).await?;
+        let Whole { job, recipe, model, member } =
+            whole.ok_or_else(|| Refusal::Missing(format!("job “{id}”")))?;
         Ok(JobView {
             place: self.place(&job).await?,
             live: self.live_of(&job),
             outputs: self.output_views(&job).await?,
-            member: member.map_or_else(String::new, |member| member.name),
+            member,
             recipe,
             model,
             job,

@@ -97,14 +97,11 @@ impl Hub {
 
     /// Gives the worker its next job, waiting up to `hold` for one to be enqueued.
     pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
-        if !self.store.knows_worker(worker).await? {
-            return Err(WorkError::Unknown(worker.to_owned()));
-        }
+        let unknown = || WorkError::Unknown(worker.to_owned());
+        let waiting = self.idle.place(self.store.served_by_worker(worker).await?.ok_or_else(unknown)?);
         let deadline = Instant::now() + hold.min(MAX_HOLD);
         loop {
-            let ready = self.work_ready.notified();
-            tokio::pin!(ready);
-            ready.as_mut().enable();
+            waiting.wait();
             let now = self.seam.now();
             self.presence.insert(worker.to_owned(), now);
             if let Some(leased) = self.store.lease(worker, now, self.lease_until()).await? {
@@ -121,7 +118,7 @@ impl Hub {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), ready).await;
+            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
         }
     }
 
@@ -300,7 +297,7 @@ impl Hub {
         if job.state.is_final() {
             self.posts.send_modify(|count| *count += 1);
         } else {
-            self.work_ready.notify_waiters();
+            self.idle.wake_for(job.model);
         }
     }
 

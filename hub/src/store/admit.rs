@@ -3,7 +3,12 @@
 use sqlx::{Sqlite, Transaction};
 
 use super::{Store, StoreError};
-use crate::{canonical, job::Lane, recipe::Recipe, seam::Millis};
+use crate::{
+    canonical,
+    job::{Job, Lane},
+    recipe::Recipe,
+    seam::Millis,
+};
 
 /// A job to be enqueued.
 #[derive(Debug, Clone)]
@@ -48,13 +53,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
-    pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<(), StoreError> {
+    pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
         check_waiting(&mut tx, admitted, jobs.len()).await?;
         check_quota(&mut tx, admitted, jobs).await?;
+        let mut enqueued = Vec::with_capacity(jobs.len());
         for job in jobs {
             insert_recipe(&mut tx, &job.recipe, admitted.now).await?;
-            insert_job(&mut tx, admitted, job).await?;
+            enqueued.push(insert_job(&mut tx, admitted, job).await?);
             sqlx::query(
                 "INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES (?, ?, ?, 'reserve', ?, ?)",
             )
@@ -67,7 +73,7 @@ impl Store {
             .await?;
         }
         tx.commit().await?;
-        Ok(())
+        Ok(enqueued)
     }
 
     /// What is left of a member's allowance, in milliseconds of the device.
@@ -155,7 +161,7 @@ async fn insert_job(
     tx: &mut Transaction<'_, Sqlite>,
     admitted: &Admitted<'_>,
     job: &NewJob,
-) -> Result<(), StoreError> {
+) -> Result<Job, StoreError> {
     let start_tag: i64 =
         sqlx::query_scalar("SELECT MAX(virtual_time, last_finish) FROM fairness, member WHERE member.id = ?")
             .bind(admitted.member)
@@ -167,10 +173,10 @@ async fn insert_job(
         .bind(admitted.member)
         .execute(&mut **tx)
         .await?;
-    sqlx::query(
+    let enqueued = sqlx::query_as(
         "INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
                           expires_at, created_at, private, reply, allowance_ms)
-         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
     )
     .bind(&job.id)
     .bind(job.recipe.id().to_string())
@@ -186,7 +192,7 @@ async fn insert_job(
     .bind(admitted.private)
     .bind(&job.reply)
     .bind(admitted.allowance_ms)
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    Ok(())
+    Ok(enqueued)
 }

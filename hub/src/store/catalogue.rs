@@ -50,13 +50,16 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the worker has announced itself to this database.
-    pub async fn knows_worker(&self, worker: &str) -> Result<bool, StoreError> {
-        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM worker WHERE name = ?")
-            .bind(worker)
-            .fetch_optional(&self.read)
-            .await?;
-        Ok(found.is_some())
+    /// The versions that a worker serves; nothing if it has not announced itself to this database.
+    pub async fn served_by_worker(&self, worker: &str) -> Result<Option<HashSet<Digest>>, StoreError> {
+        let models: Vec<Option<String>> = sqlx::query_scalar(
+            "SELECT model FROM worker LEFT JOIN worker_model ON worker = name WHERE name = ?",
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?;
+        let served = models.iter().flatten().filter_map(|model| model.parse().ok()).collect();
+        Ok((!models.is_empty()).then_some(served))
     }
 
     /// The newest version of every model that a worker ever announced, newest first.

@@ -1,13 +1,13 @@
 //! Communities: their rooms and what holds in them.
 
-use super::{Member, Store, StoreError, people};
+use super::{Member, Store, StoreError, people, read_json};
 use crate::{
     community::{Restriction, Room, Rules},
     seam::Millis,
 };
 
 /// A channel as admission sees it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 pub struct Ground {
     /// The channel's community.
     pub community: String,
@@ -17,6 +17,10 @@ pub struct Ground {
     pub paused: bool,
     /// Whether it is one of those that take prompts.
     pub open: bool,
+    /// Words that the community blocks.
+    pub blocked_words: Vec<String>,
+    /// Names of models that the community paused.
+    pub paused_models: Vec<String>,
 }
 
 impl Store {
@@ -81,17 +85,28 @@ impl Store {
 
     /// A channel as admission sees it; nothing for one that is not there (any more).
     pub async fn ground(&self, channel: &str) -> Result<Option<Ground>, StoreError> {
-        let ground = sqlx::query_as(
+        let row: Option<(String, bool, bool, bool, String, String)> = sqlx::query_as(
             "SELECT community, mature, paused,
                     NOT EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community)
-                    OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id)
-                    AS open
+                    OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id),
+                    (SELECT json_group_array(word) FROM blocked_word AS b WHERE b.community = c.community),
+                    (SELECT json_group_array(model) FROM paused_model AS p WHERE p.community = c.community)
              FROM channel AS c WHERE id = ? AND (position >= 0 OR surface <> 'web')",
         )
         .bind(channel)
         .fetch_optional(&self.read)
         .await?;
-        Ok(ground)
+        let Some((community, mature, paused, open, words, models)) = row else {
+            return Ok(None);
+        };
+        Ok(Some(Ground {
+            community,
+            mature,
+            paused,
+            open,
+            blocked_words: read_json("list of words", &words)?,
+            paused_models: read_json("list of models", &models)?,
+        }))
     }
 
     /// Names of channels that a moderator opened and that take prompts, at most five.

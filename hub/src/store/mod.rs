@@ -30,7 +30,7 @@ pub use lineage::Relative;
 pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
-pub use view::{Channel, PostRow};
+pub use view::{Channel, PostRow, Whole};
 
 use crate::job::State;
 

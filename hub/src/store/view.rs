@@ -1,11 +1,12 @@
 //! What surfaces show: jobs, outputs, and the posts of a channel.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, read_json};
 use crate::{
     canonical::Digest,
     job::{Job, Output},
+    model::ModelSpec,
     queue::Waiting,
-    recipe::RecipeId,
+    recipe::{Recipe, RecipeId},
 };
 
 /// A place where people prompt.
@@ -29,7 +30,50 @@ pub struct PostRow {
     pub job: String,
 }
 
+/// A job with what it belongs to.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// The job.
+    pub job: Job,
+    /// What it runs.
+    pub recipe: Recipe,
+    /// What runs it.
+    pub model: ModelSpec,
+    /// The name of who asked.
+    pub member: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct WholeRow {
+    #[sqlx(flatten)]
+    job: Job,
+    body: String,
+    spec: String,
+    who: String,
+}
+
 impl Store {
+    /// A job by id, with its recipe, its model and its member.
+    pub async fn whole(&self, id: &str) -> Result<Option<Whole>, StoreError> {
+        let row: Option<WholeRow> = sqlx::query_as(
+            "SELECT job.*, recipe.body, model.spec, member.name AS who FROM job
+             JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
+             JOIN member ON member.id = job.member WHERE job.id = ?",
+        )
+        .bind(id)
+        .fetch_optional(&self.read)
+        .await?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        Ok(Some(Whole {
+            recipe: read_json("recipe", &row.body)?,
+            model: read_json("model", &row.spec)?,
+            member: row.who,
+            job: row.job,
+        }))
+    }
+
     /// A job by id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
         let job =

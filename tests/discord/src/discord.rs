@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::DefaultBodyLimit, routing::get};
+use axum::{Router, extract::DefaultBodyLimit, routing::get, serve::ListenerExt};
 use ed25519_dalek::SigningKey;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -76,6 +76,12 @@ impl Discord {
             .layer(DefaultBodyLimit::disable())
             .with_state(Arc::clone(&shared));
         let accepting = tokio::spawn(async move {
+            // Small frames are not held back for larger ones: Discord's gateway does not do that either.
+            let listener = listener.tap_io(|stream| {
+                if let Err(error) = stream.set_nodelay(true) {
+                    eprintln!("small frames may be held back: {error}");
+                }
+            });
             if let Err(error) = axum::serve(listener, app).await {
                 eprintln!("the fake Discord stopped: {error}");
             }

@@ -1,0 +1,114 @@
+//! Workers that wait for a job: who is woken when one is enqueued. One is woken for each job, of those that can serve it,
+//! so that a fleet does not look for the same job all at once. It owns nothing that must survive; a worker that is never
+//! woken looks again by itself.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+use crate::canonical::Digest;
+
+/// The workers that wait.
+#[derive(Default)]
+pub(super) struct Idle {
+    waiting: DashMap<u64, Waiter>,
+    next: AtomicU64,
+}
+
+#[derive(Clone)]
+struct Waiter {
+    serves: Arc<HashSet<Digest>>,
+    wake: Arc<Notify>,
+}
+
+/// A worker's place among those that wait; left when it is dropped.
+pub(super) struct Waiting<'a> {
+    idle: &'a Idle,
+    ticket: u64,
+    waiter: Waiter,
+}
+
+impl Idle {
+    /// A place for a worker that serves these versions.
+    pub fn place(&self, serves: HashSet<Digest>) -> Waiting<'_> {
+        let waiter = Waiter { serves: Arc::new(serves), wake: Arc::new(Notify::new()) };
+        Waiting { idle: self, ticket: self.next.fetch_add(1, Ordering::Relaxed), waiter }
+    }
+
+    /// Wakes one worker that can serve the version.
+    pub fn wake_for(&self, model: Digest) {
+        let able =
+            self.waiting.iter().find(|waiting| waiting.serves.contains(&model)).map(|found| *found.key());
+        if let Some((_, waiter)) = able.and_then(|ticket| self.waiting.remove(&ticket)) {
+            waiter.wake.notify_one();
+        }
+    }
+
+    /// Wakes everybody.
+    pub fn wake_all(&self) {
+        self.waiting.retain(|_, waiter| {
+            waiter.wake.notify_one();
+            false
+        });
+    }
+}
+
+impl Waiting<'_> {
+    /// Waits from now on. To be called before the worker looks, so that what comes after the look wakes it.
+    pub fn wait(&self) {
+        self.idle.waiting.insert(self.ticket, self.waiter.clone());
+    }
+
+    /// Resolves when the worker was woken since it waits.
+    pub async fn woken(&self) {
+        self.waiter.wake.notified().await;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.idle.waiting.remove(&self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn model(name: &str) -> Digest {
+        Digest::of_bytes(name.as_bytes())
+    }
+
+    async fn is_woken(waiting: &Waiting<'_>) -> bool {
+        timeout(Duration::ZERO, waiting.woken()).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn one_worker_is_woken_for_each_job_and_only_one_that_can_serve_it() {
+        let idle = Idle::default();
+        let flux = [idle.place([model("flux")].into()), idle.place([model("flux")].into())];
+        let other = idle.place([model("sd")].into());
+        flux.iter().chain([&other]).for_each(Waiting::wait);
+        idle.wake_for(model("flux"));
+        let woken = [is_woken(&flux[0]).await, is_woken(&flux[1]).await];
+        assert_eq!(woken.iter().filter(|woken| **woken).count(), 1);
+        idle.wake_for(model("flux"));
+        assert!(is_woken(&flux[usize::from(woken[0])]).await, "the next job wakes the other");
+        assert!(!is_woken(&other).await);
+        idle.wake_all();
+        assert!(is_woken(&other).await);
+        drop(other);
+        assert!(idle.waiting.is_empty());
+    }
+}
