@@ -3,6 +3,7 @@
 use std::{io::Cursor, time::Duration};
 
 use anyhow::Context;
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use riff_hub::{
     canonical::Digest,
@@ -108,6 +109,13 @@ impl Worker {
             self.client.put_output(lease, index, "image/png", picture(width, height)).await?;
         }
         self.complete(lease, 0.0).await
+    }
+
+    /// Reports progress with a preview.
+    pub async fn show(&self, lease: &Lease, progress: f32, preview: &[u8]) -> Result<Signal, CallError> {
+        let preview = Some(BASE64_STANDARD.encode(preview));
+        let report = Report { attempt: lease.attempt, progress, preview, ..Report::default() };
+        self.client.report(&lease.job, &report).await
     }
 
     /// Shows all text so far.

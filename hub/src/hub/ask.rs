@@ -101,7 +101,11 @@ impl Hub {
     /// # Errors
     /// [`Refusal::Restricted`].
     pub async fn shut_out_nowhere(&self, who: &Member) -> Result<(), Refusal> {
-        match self.store.restriction_anywhere(who, self.seam.now()).await? {
+        self.check_restriction(None, who).await
+    }
+
+    async fn check_restriction(&self, community: Option<&str>, who: &Member) -> Result<(), Refusal> {
+        match self.store.restriction(community, who, self.seam.now()).await? {
             Some(Restriction { until, reason, .. }) => Err(Refusal::Restricted { until, reason }),
             None => Ok(()),
         }
@@ -111,10 +115,7 @@ impl Hub {
     /// counts against the rate.
     pub(super) async fn admit_asker(&self, ask: &Ask<'_>) -> Result<Ground, Refusal> {
         let here = self.place_of(ask.channel).await?;
-        let restriction = self.store.restriction(&here.community, ask.who, self.seam.now()).await?;
-        if let Some(restriction) = restriction {
-            return Err(Refusal::Restricted { until: restriction.until, reason: restriction.reason });
-        }
+        self.check_restriction(Some(&here.community), ask.who).await?;
         self.check_channel(&here).await?;
         self.rates.check(&ask.who.id, ask.channel)?;
         Ok(self.ground(here))

@@ -121,35 +121,19 @@ impl Store {
         Ok(titles)
     }
 
-    /// What shuts a member out of a community now; a ban before a time-out.
+    /// What shuts a member out of a community now, or out of any if none is named; a ban before a time-out.
     pub async fn restriction(
         &self,
-        community: &str,
+        community: Option<&str>,
         who: &Member,
         now: Millis,
     ) -> Result<Option<Restriction>, StoreError> {
         let row: Option<(Option<Millis>, String)> = sqlx::query_as(
             "SELECT until, reason FROM restriction
-             WHERE community = ? AND member = ? AND (until IS NULL OR until > ?) ORDER BY kind LIMIT 1",
+             WHERE (?1 IS NULL OR community = ?1) AND member = ?2 AND (until IS NULL OR until > ?3)
+             ORDER BY kind LIMIT 1",
         )
         .bind(community)
-        .bind(&who.id)
-        .bind(now)
-        .fetch_optional(&self.read)
-        .await?;
-        Ok(row.map(|(until, reason)| Restriction { member: who.clone(), until, reason }))
-    }
-
-    /// What shuts a member out of any community now; a ban before a time-out.
-    pub async fn restriction_anywhere(
-        &self,
-        who: &Member,
-        now: Millis,
-    ) -> Result<Option<Restriction>, StoreError> {
-        let row: Option<(Option<Millis>, String)> = sqlx::query_as(
-            "SELECT until, reason FROM restriction
-             WHERE member = ? AND (until IS NULL OR until > ?) ORDER BY kind LIMIT 1",
-        )
         .bind(&who.id)
         .bind(now)
         .fetch_optional(&self.read)

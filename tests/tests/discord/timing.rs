@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fake_discord::{Fault, Window};
+use fake_discord::{Fault, Message, Window};
+use riff_tests::worker::picture;
 use serde_json::json;
 
 use crate::{Stage, seen};
@@ -75,11 +76,27 @@ async fn a_private_answer_that_comes_too_late_goes_to_a_private_conversation() {
 
 #[tokio::test]
 async fn progress_is_shown_with_previews_and_never_after_the_result() {
-    let stage = Stage::with_engines().await;
-    let options = json!({"prompt": "a mandala", "width": 1024, "height": 1024, "count": 4});
-    let shown = stage.alice.slash(&stage.art, "/imagine", options).await.unwrap();
-    stage.finished(shown.message().unwrap()).await;
+    let (stage, worker) = Stage::with_worker().await;
+    let message = stage.imagine("a fox").await;
+    let lease = worker.lease().await.unwrap();
+    worker.show(&lease, 0.4, &picture(32, 32)).await.unwrap();
+    let previewed =
+        |message: &Message| message.attachments.iter().any(|file| file.filename.starts_with("preview-"));
+    let running = message.until(&stage.discord, previewed).await.unwrap();
+    assert!(running.content.contains("Running, 40 %"), "{running}");
+
+    let late = stage.discord.delay_next("PATCH", "/messages/@original");
+    worker.show(&lease, 0.8, &picture(32, 32)).await.unwrap();
+    late.arrived().await.unwrap();
+    worker.finish(&lease).await.unwrap();
+    // What ends later is posted; by then the first result would have been, if it did not wait for its turn.
+    stage.painted(&worker, "another").await;
+    late.release();
+    stage.finished(&message).await;
+    let (discord, message) = (stage.discord.clone(), message.clone());
     stage.end().await;
+    let last = message.latest(&discord).unwrap();
+    assert!(last.content.contains("recipe") && !previewed(&last), "the result stays: {last}");
 }
 
 #[tokio::test]
