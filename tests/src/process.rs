@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -31,7 +30,7 @@ pub struct Riff {
 }
 
 /// Everything that the process wrote to standard error since its last start.
-type Log = watch::Receiver<Arc<str>>;
+type Log = watch::Receiver<String>;
 
 struct Running {
     child: Child,
@@ -69,7 +68,7 @@ impl Riff {
             settings,
             limits: None,
             running: None,
-            log: watch::channel("".into()).1,
+            log: watch::channel(String::new()).1,
         })
     }
 
@@ -137,7 +136,7 @@ impl Riff {
             .spawn()
             .with_context(|| format!("{} cannot be started", self.binary.display()))?;
         let stderr = child.stderr.take().context("standard error is piped")?;
-        let (told, log) = watch::channel("".into());
+        let (told, log) = watch::channel(String::new());
         let reading = tokio::spawn(read_log(stderr, told));
         self.log = log;
         let stdout = child.stdout.take().context("standard output is piped")?;
@@ -151,7 +150,7 @@ impl Riff {
         }
         let status = timeout(PATIENCE, child.wait()).await??;
         reading.await?;
-        Ok(Err(Ended { status, stderr: self.log.borrow().to_string() }))
+        Ok(Err(Ended { status, stderr: self.log.borrow().clone() }))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -213,7 +212,7 @@ impl Riff {
 
     /// All that the process logged since its last start.
     pub fn log(&self) -> String {
-        self.log.borrow().to_string()
+        self.log.borrow().clone()
     }
 
     /// Waits until the process has logged something.
@@ -257,10 +256,13 @@ impl Riff {
     }
 }
 
-async fn read_log(stderr: ChildStderr, told: watch::Sender<Arc<str>>) {
+async fn read_log(stderr: ChildStderr, told: watch::Sender<String>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        told.send_modify(|log| *log = format!("{log}{line}\n").into());
+        told.send_modify(|log| {
+            log.push_str(&line);
+            log.push('\n');
+        });
     }
 }
 

@@ -219,7 +219,7 @@ impl Hub {
         if parent.index >= recipe.count() {
             return Err(Refusal::Missing(format!("result {} of that recipe", parent.index + 1)));
         }
-        let model = self.store.model(recipe.model).await?.ok_or_else(missing)?;
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         Ok((recipe, model))
     }
 

@@ -200,35 +200,23 @@ impl Hub {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<wire::Stored, WorkError> {
-        if !self.store.holds(job, worker, attempt).await? {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into());
-        }
-        let found = self.job_of(job).await?;
-        let output = self.check_output(&found, index, media_type, bytes).await?;
+        let held = self.store.held(job, worker, attempt).await?;
+        let (_, recipe) = held.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })?;
+        let output = self.check_output(recipe, index, media_type, bytes).await?;
         self.store.add_output(job, worker, attempt, &output).await?;
         step::done("output-stored");
         Ok(wire::Stored { blob: output.blob })
     }
 
-    async fn job_of(&self, id: &str) -> Result<Job, StoreError> {
-        self.store.job(id).await?.ok_or_else(|| StoreError::Missing(format!("job {id}")))
-    }
-
-    async fn recipe_of(&self, job: &Job) -> Result<Recipe, StoreError> {
-        let recipe = self.store.recipe(job.recipe).await?;
-        recipe.ok_or_else(|| StoreError::Missing(format!("recipe of job {}", job.id)))
-    }
-
     async fn check_output(
         &self,
-        job: &Job,
+        recipe: Recipe,
         index: u32,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Output, WorkError> {
-        let recipe = self.recipe_of(job).await?;
-        let missing = || StoreError::Missing(format!("model of job {}", job.id));
-        let model = self.store.model(job.model).await?.ok_or_else(missing)?;
+        let missing = || StoreError::Missing(format!("model {}", recipe.model));
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         if index >= recipe.count() {
             return Err(WorkError::TooMany { index, count: recipe.count() });
         }
@@ -258,13 +246,11 @@ impl Hub {
 
     /// Ends a job in success.
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
-        let found = self.job_of(job).await?;
         let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
         let completion = Completion {
             job,
             worker,
             attempt: done.attempt,
-            asked: i64::from(self.recipe_of(&found).await?.count()),
             outputs: i64::from(done.outputs),
             cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
             allowance_ms: self.settings.allowance_ms,
@@ -285,6 +271,8 @@ impl Hub {
         let held = (job, worker, fail.attempt);
         let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
         step::done("failed");
+        // It may have been set aside for it.
+        self.look_at_models().await?;
         tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
         self.ended(&job);
         Ok(())
