@@ -64,12 +64,10 @@ impl Hub {
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
     pub async fn submit(&self, ask: &Ask<'_>, line: &str) -> Result<Vec<Job>, Refusal> {
         let ground = self.admit_asker(ask).await?;
-        let preferences = self.store.preferences(&ask.who.id).await?;
         ground.words.check(line)?;
         // They were read when they were set. What is not allowed here, or cannot be read any more, is as good as nothing.
-        let allowed = ground.words.check(&preferences.defaults).is_ok();
-        let defaults =
-            preferences.defaults.parse().ok().filter(|_| allowed).unwrap_or_else(Defaults::default);
+        let allowed = ground.words.check(&ground.defaults).is_ok();
+        let defaults = ground.defaults.parse().ok().filter(|_| allowed).unwrap_or_else(Defaults::default);
         let catalogue = self.catalogue().await?;
         let mut recipes = Vec::new();
         for mut draft in prompt::parse_line(line)? {
