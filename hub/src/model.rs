@@ -61,6 +61,13 @@ pub struct Cost {
     pub load: f64,
 }
 
+/// A worker's word that a model costs it money: it runs the model only when workers that do not say so would take long.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Overflow {
+    /// Expected seconds until the result, by the other workers, beyond which a job may go to this one.
+    pub after_seconds: f64,
+}
+
 /// One immutable version of a model, as the worker that serves it announces it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
@@ -84,6 +91,9 @@ pub struct ModelSpec {
     /// Whether its results are for adults; used only in channels for them. No part of the version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mature: bool,
+    /// Set by a worker that runs it as overflow. What one worker says for itself: no part of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
     /// Prompts to try it with, each with its flags; no part of the version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,

@@ -31,8 +31,28 @@ impl Waiting {
 pub struct Server {
     /// The model versions it serves.
     pub models: HashSet<Digest>,
+    /// Those of them that it serves only as overflow, each with the milliseconds that a job must be expected to take
+    /// without it.
+    pub overflow: HashMap<Digest, i64>,
     /// How long it is still busy with what it has, in milliseconds.
     pub busy_ms: i64,
+}
+
+impl Server {
+    /// Whether it serves a version whatever others do.
+    fn is_ordinary_for(&self, model: &Digest) -> bool {
+        self.models.contains(model) && !self.overflow.contains_key(model)
+    }
+
+    /// Whether it serves a version as overflow, for a job that others would be done with after `ordinary_ms`.
+    fn is_overflow_for(&self, model: &Digest, ordinary_ms: Option<i64>) -> bool {
+        self.overflow.get(model).is_some_and(|after_ms| is_beyond(ordinary_ms, *after_ms))
+    }
+}
+
+/// Whether a wait is longer than a limit. One without an end is.
+fn is_beyond(wait_ms: Option<i64>, limit_ms: i64) -> bool {
+    wait_ms.is_none_or(|wait_ms| wait_ms > limit_ms)
 }
 
 /// Where a queued job stands.
@@ -48,12 +68,22 @@ pub struct Place {
 pub type Key = (i64, i64, String);
 
 /// The queue as it was at one moment, played once over the fleet: every job goes to the worker that can serve it and is
-/// free first. Gives the place of each job, and a close one of a job that came since.
+/// free first. Those that serve it as overflow count once the others would take too long. Gives the place of each job, and
+/// a close one of a job that came since.
 pub struct Line {
     /// In the serving order.
-    jobs: Vec<(Key, Digest, Place)>,
+    jobs: Vec<Played>,
     by_id: HashMap<String, usize>,
     fleet: Vec<Server>,
+}
+
+/// A job in the line.
+struct Played {
+    key: Key,
+    model: Digest,
+    place: Place,
+    /// When the workers that serve it as no overflow would be done with it.
+    ordinary_ms: Option<i64>,
 }
 
 impl Line {
@@ -69,14 +99,18 @@ impl Line {
                 .filter(|(model, _)| compete(&fleet, model, &waiting.model))
                 .map(|(_, count)| count)
                 .sum();
-            let able = (0..fleet.len()).filter(|&i| fleet[i].models.contains(&waiting.model));
-            let eta_ms = able.min_by_key(|&i| free_at[i]).map(|first| {
+            let ordinary = first_free(&fleet, &free_at, |server| server.is_ordinary_for(&waiting.model));
+            let ordinary_ms = ordinary.map(|i| free_at[i] + waiting.estimate_ms);
+            let spare =
+                first_free(&fleet, &free_at, |server| server.is_overflow_for(&waiting.model, ordinary_ms));
+            let eta_ms = ordinary.into_iter().chain(spare).min_by_key(|&i| free_at[i]).map(|first| {
                 free_at[first] += waiting.estimate_ms;
                 free_at[first]
             });
             *ahead.entry(waiting.model).or_default() += 1;
             by_id.insert(waiting.job.clone(), jobs.len());
-            jobs.push((waiting.key(), waiting.model, Place { position: rivals + 1, eta_ms }));
+            let place = Place { position: rivals + 1, eta_ms };
+            jobs.push(Played { key: waiting.key(), model: waiting.model, place, ordinary_ms });
         }
         Self { jobs, by_id, fleet }
     }
@@ -91,24 +125,38 @@ impl Line {
         self.jobs.is_empty()
     }
 
+    /// The first `most` jobs that a worker may take which serves these versions as overflow: those that the others would
+    /// be done with only after the milliseconds given.
+    pub fn overflowing(&self, offers: &HashMap<Digest, i64>, most: usize) -> Vec<String> {
+        let may = |played: &&Played| {
+            offers.get(&played.model).is_some_and(|after_ms| is_beyond(played.ordinary_ms, *after_ms))
+        };
+        self.jobs.iter().filter(may).take(most).map(|played| played.key.2.clone()).collect()
+    }
+
     /// The place of a job that waits. One that was enqueued after this line was played is put behind the last rival that
     /// is served before it.
     pub fn place(&self, job: &Waiting) -> Place {
         if let Some(at) = self.by_id.get(&job.job) {
-            return self.jobs[*at].2;
+            return self.jobs[*at].place;
         }
         let key = job.key();
-        let rank = self.jobs.partition_point(|(other, ..)| *other < key);
+        let rank = self.jobs.partition_point(|played| played.key < key);
         let rival =
-            self.jobs[..rank].iter().rev().find(|(_, model, _)| compete(&self.fleet, model, &job.model));
+            self.jobs[..rank].iter().rev().find(|played| compete(&self.fleet, &played.model, &job.model));
         let served = self.fleet.iter().filter(|server| server.models.contains(&job.model));
         let free_ms = served.map(|server| server.busy_ms).min();
-        let before = rival.and_then(|(.., place)| place.eta_ms);
+        let before = rival.and_then(|played| played.place.eta_ms);
         Place {
-            position: rival.map_or(0, |(.., place)| place.position) + 1,
+            position: rival.map_or(0, |played| played.place.position) + 1,
             eta_ms: free_ms.map(|free_ms| before.unwrap_or(free_ms) + job.estimate_ms),
         }
     }
+}
+
+/// The server that is free first of those that are able.
+fn first_free(fleet: &[Server], free_at: &[i64], able: impl Fn(&Server) -> bool) -> Option<usize> {
+    (0..fleet.len()).filter(|&i| able(&fleet[i])).min_by_key(|&i| free_at[i])
 }
 
 /// Whether jobs of two models ever wait for each other.
@@ -130,7 +178,32 @@ mod tests {
     }
 
     fn server(names: &[&str], busy_ms: i64) -> Server {
-        Server { models: names.iter().map(|name| model(name)).collect(), busy_ms }
+        Server { models: names.iter().map(|name| model(name)).collect(), overflow: HashMap::new(), busy_ms }
+    }
+
+    /// A server that serves a model once others would take longer than that.
+    fn spare(name: &str, after_ms: i64) -> Server {
+        Server { overflow: [(model(name), after_ms)].into(), ..server(&[name], 0) }
+    }
+
+    #[test]
+    fn overflow_is_for_jobs_that_the_others_would_take_too_long_for() {
+        let queue = ["a", "b", "c", "d", "e"].map(|job| waiting(job, "flux", 1_000));
+        let line = Line::play(queue.to_vec(), vec![server(&["flux"], 0), spare("flux", 2_000)]);
+        let eta = queue.each_ref().map(|job| line.place(job).eta_ms.unwrap());
+        assert_eq!(eta, [1_000, 2_000, 1_000, 2_000, 3_000], "it takes over what is beyond, and no more");
+        assert_eq!(line.overflowing(&[(model("flux"), 2_000)].into(), 9), ["c", "d", "e"]);
+        assert_eq!(line.overflowing(&[(model("flux"), 2_000)].into(), 2), ["c", "d"]);
+        assert_eq!(line.overflowing(&[(model("flux"), 3_000)].into(), 9), [""; 0]);
+        assert_eq!(line.overflowing(&[(model("sd"), 0)].into(), 9), [""; 0]);
+    }
+
+    #[test]
+    fn overflow_takes_what_nobody_else_serves() {
+        let queue = [waiting("a", "flux", 1_000)];
+        let line = Line::play(queue.to_vec(), vec![spare("flux", 60_000), server(&["sd"], 0)]);
+        assert_eq!(line.place(&queue[0]).eta_ms, Some(1_000));
+        assert_eq!(line.overflowing(&[(model("flux"), 60_000)].into(), 9), ["a"]);
     }
 
     #[test]

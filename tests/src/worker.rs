@@ -49,6 +49,7 @@ pub fn spec(name: &str, media: Media, properties: Value) -> ModelSpec {
         fingerprint: Digest::of_bytes(name.as_bytes()),
         cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: false,
+        overflow: None,
         examples: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@ mod ask;
 mod choose;
 mod idle;
 mod moderate;
+mod overflow;
 mod own;
 mod people;
 mod picture;

@@ -11,7 +11,7 @@ use crate::{
     model::ModelSpec,
     queue::{Line, Place, Waiting},
     recipe::{Recipe, RecipeId},
-    store::Whole,
+    store::{StoreError, Whole},
 };
 
 /// Jobs up to which the queue is looked at anew for each place in it.
@@ -160,7 +160,7 @@ impl Hub {
     }
 
     /// The queue: as it is while it is short, and as it was a moment ago while it is long.
-    async fn line(&self) -> Result<Arc<Line>, Refusal> {
+    pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
         let mut played = self.line.lock().await;
         if let Some((at, line)) = &*played
             && line.len() > SHORT

@@ -95,16 +95,19 @@ impl Hub {
         })
     }
 
-    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued.
+    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued. Only what it serves as no overflow wakes
+    /// it; the rest it looks for again and again, as the wait of others grows by itself.
     pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
         let unknown = || WorkError::Unknown(worker.to_owned());
         let waiting = self.idle.place(self.store.served_by_worker(worker).await?.ok_or_else(unknown)?);
+        let offers = self.store.overflow_by_worker(worker).await?;
         let deadline = Instant::now() + hold.min(MAX_HOLD);
         loop {
             waiting.wait();
             let now = self.seam.now();
             self.presence.insert(worker.to_owned(), now);
-            if let Some(leased) = self.store.lease(worker, now, self.lease_until()).await? {
+            let overflowing = self.overflowing(&offers).await?;
+            if let Some(leased) = self.store.lease(worker, now, self.lease_until(), &overflowing).await? {
                 step::done("leased");
                 tracing::info!(job = leased.job.id, worker, attempt = leased.job.attempt, "leased");
                 self.tell(&leased.job.channel, &leased.job.id, Change::State);

@@ -1,9 +1,14 @@
 //! Model versions, the workers that serve them, and channels.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Store, StoreError, read_json, view::Channel};
-use crate::{canonical::Digest, model::ModelSpec, queue::Server, seam::Millis};
+use crate::{
+    canonical::Digest,
+    model::{ModelSpec, Overflow},
+    queue::Server,
+    seam::Millis,
+};
 
 /// A model version with what the hub has learnt of it.
 #[derive(Debug, Clone)]
@@ -17,7 +22,8 @@ pub struct KnownModel {
 }
 
 impl Store {
-    /// Takes in a worker's announcement: its model versions, and what it can serve from now on.
+    /// Takes in a worker's announcement: its model versions, and what it can serve from now on. What a version's costs and
+    /// card are is for workers to say that serve it as no overflow, while there are any.
     pub async fn hello(&self, worker: &str, models: &[ModelSpec], now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query(
@@ -30,36 +36,55 @@ impl Store {
         sqlx::query("DELETE FROM worker_model WHERE worker = ?").bind(worker).execute(&mut *tx).await?;
         for spec in models {
             let digest = spec.digest().to_string();
+            let after_ms = spec.overflow.map(after_ms);
             sqlx::query(
                 "INSERT INTO model (digest, name, spec, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-                 ON CONFLICT (digest) DO UPDATE SET spec = ?3, last_seen = ?4",
+                 ON CONFLICT (digest) DO UPDATE SET last_seen = ?4, spec = CASE WHEN ?5 IS NOT NULL AND EXISTS
+                   (SELECT 1 FROM worker_model AS can WHERE can.model = ?1 AND can.overflow_after_ms IS NULL)
+                   THEN spec ELSE ?3 END",
             )
             .bind(&digest)
             .bind(&spec.name)
-            .bind(crate::canonical::to_string(spec))
+            .bind(crate::canonical::to_string(&ModelSpec { overflow: None, ..spec.clone() }))
             .bind(now)
+            .bind(after_ms)
             .execute(&mut *tx)
             .await?;
-            sqlx::query("INSERT OR IGNORE INTO worker_model (worker, model) VALUES (?, ?)")
-                .bind(worker)
-                .bind(&digest)
-                .execute(&mut *tx)
-                .await?;
+            sqlx::query(
+                "INSERT OR IGNORE INTO worker_model (worker, model, overflow_after_ms) VALUES (?, ?, ?)",
+            )
+            .bind(worker)
+            .bind(&digest)
+            .bind(after_ms)
+            .execute(&mut *tx)
+            .await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
-    /// The versions that a worker serves; nothing if it has not announced itself to this database.
+    /// The versions that a worker serves as no overflow; nothing if it has not announced itself to this database.
     pub async fn served_by_worker(&self, worker: &str) -> Result<Option<HashSet<Digest>>, StoreError> {
         let models: Vec<Option<String>> = sqlx::query_scalar(
-            "SELECT model FROM worker LEFT JOIN worker_model ON worker = name WHERE name = ?",
+            "SELECT model FROM worker LEFT JOIN worker_model ON worker = name AND overflow_after_ms IS NULL
+             WHERE name = ?",
         )
         .bind(worker)
         .fetch_all(&self.read)
         .await?;
         let served = models.iter().flatten().filter_map(|model| model.parse().ok()).collect();
         Ok((!models.is_empty()).then_some(served))
+    }
+
+    /// The versions that a worker serves as overflow, each with the expected milliseconds beyond which it does.
+    pub async fn overflow_by_worker(&self, worker: &str) -> Result<HashMap<Digest, i64>, StoreError> {
+        let offers: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT model, overflow_after_ms FROM worker_model WHERE worker = ? AND overflow_after_ms IS NOT NULL",
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(offers.into_iter().filter_map(|(model, after_ms)| Some((model.parse().ok()?, after_ms))).collect())
     }
 
     /// The newest version of every model that a worker ever announced, newest first.
@@ -98,8 +123,8 @@ impl Store {
 
     /// The workers that can be given work: those in `present`, with what they can serve and what keeps them busy.
     pub async fn fleet(&self, present: &[String], now: Millis) -> Result<Vec<Server>, StoreError> {
-        let serves: Vec<(String, String)> = sqlx::query_as(
-            "SELECT worker, model FROM worker_model JOIN worker ON worker.name = worker WHERE set_aside_until <= ?",
+        let serves: Vec<(String, String, Option<i64>)> = sqlx::query_as(
+            "SELECT worker, model, overflow_after_ms FROM worker_model JOIN worker ON worker.name = worker WHERE set_aside_until <= ?",
         )
         .bind(now)
         .fetch_all(&self.read)
@@ -111,13 +136,15 @@ impl Store {
         .bind(now)
         .fetch_all(&self.read)
         .await?;
-        let server = |worker: &String| Server {
-            models: serves
-                .iter()
-                .filter(|(name, _)| name == worker)
-                .filter_map(|(_, model)| model.parse().ok())
-                .collect(),
-            busy_ms: busy.iter().find(|(name, _)| name == worker).map_or(0, |(_, busy_ms)| *busy_ms),
+        let server = |worker: &String| {
+            let own = || serves.iter().filter(move |(name, ..)| name == worker);
+            Server {
+                models: own().filter_map(|(_, model, _)| model.parse().ok()).collect(),
+                overflow: own()
+                    .filter_map(|(_, model, after_ms)| Some((model.parse().ok()?, (*after_ms)?)))
+                    .collect(),
+                busy_ms: busy.iter().find(|(name, _)| name == worker).map_or(0, |(_, busy_ms)| *busy_ms),
+            }
         };
         Ok(present.iter().map(server).collect())
     }
@@ -151,6 +178,10 @@ impl Store {
         .await?;
         Ok(channels)
     }
+}
+
+fn after_ms(overflow: Overflow) -> i64 {
+    (overflow.after_seconds * 1_000.0) as i64
 }
 
 #[derive(sqlx::FromRow)]

@@ -16,14 +16,17 @@ pub struct Leased {
 }
 
 impl Store {
-    /// Leases to `worker` the first job in the fair order that it can serve, and moves virtual time to it.
+    /// Leases to `worker` the first job in the fair order that it can serve, and moves virtual time to it. Of the versions
+    /// that it serves as overflow, it gets only the jobs in `overflowing`.
     pub async fn lease(
         &self,
         worker: &str,
         now: Millis,
         lease_until: Millis,
+        overflowing: &[String],
     ) -> Result<Option<Leased>, StoreError> {
-        if self.next_for(worker, now).await?.is_none() {
+        let overflowing = crate::canonical::to_string(&overflowing);
+        if self.next_for(worker, now, &overflowing).await?.is_none() {
             return Ok(None);
         }
         let mut tx = self.begin().await?;
@@ -31,7 +34,9 @@ impl Store {
             "UPDATE job SET state = 'leased', worker = ?1, lease_until = ?3, leased_at = ?2, attempt = attempt + 1
              WHERE id = (SELECT job.id FROM job
                          WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-                           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model)
+                           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model
+                                       AND (can.overflow_after_ms IS NULL
+                                            OR job.id IN (SELECT value FROM json_each(?4))))
                            AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
                          ORDER BY lane, start_tag, id LIMIT 1)
              RETURNING *",
@@ -39,6 +44,7 @@ impl Store {
         .bind(worker)
         .bind(now)
         .bind(lease_until)
+        .bind(&overflowing)
         .fetch_optional(&mut *tx)
         .await?;
         let Some(job) = job else {
@@ -58,16 +64,23 @@ impl Store {
     }
 
     /// A read that lets idle workers look without taking the writer.
-    async fn next_for(&self, worker: &str, now: Millis) -> Result<Option<String>, StoreError> {
+    async fn next_for(
+        &self,
+        worker: &str,
+        now: Millis,
+        overflowing: &str,
+    ) -> Result<Option<String>, StoreError> {
         let next = sqlx::query_scalar(
             "SELECT job.id FROM job
              WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model)
+               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model
+                           AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each(?3))))
                AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
              ORDER BY lane, start_tag, id LIMIT 1",
         )
         .bind(worker)
         .bind(now)
+        .bind(overflowing)
         .fetch_optional(&self.read)
         .await?;
         Ok(next)

@@ -4,6 +4,7 @@
 mod community;
 mod embed;
 mod grammar;
+mod overflow;
 mod queue;
 mod quota;
 mod riffs;

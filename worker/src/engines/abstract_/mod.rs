@@ -59,6 +59,7 @@ impl Default for AbstractEngine {
                 fingerprint: Digest::of_bytes(VERSION.as_bytes()),
                 cost: Cost { fixed: 0.05, per_megapixel: 0.35, per_token: 0.0, load: 0.0 },
                 mature: false,
+                overflow: None,
                 examples: EXAMPLES.map(str::to_owned).into(),
             },
         }

@@ -186,6 +186,7 @@ fn spec(settings: &Settings, media: Media) -> ModelSpec {
         fingerprint: Digest::of_bytes(VERSION.as_bytes()),
         cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: settings.mature,
+        overflow: None,
         examples: Vec::new(),
     }
 }
@@ -252,6 +253,7 @@ fn probe(name: &str, schema: &Map<String, Value>) -> Result<(), BadSpec> {
         fingerprint: Digest::of_bytes(b""),
         cost: Cost { fixed: 0.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: false,
+        overflow: None,
         examples: Vec::new(),
     };
     probed.schema.insert("properties".to_owned(), json!({name: schema}));
