@@ -7,6 +7,7 @@ pub mod cog;
 pub mod gguf;
 mod language;
 pub mod openai;
+mod predictor;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod background;
+mod bodies;
 mod cog;
 mod fake;
 mod faults;
@@ -16,6 +18,7 @@ mod settings;
 mod subjects;
 mod suite;
 mod support;
+mod tls;
 
 use suite::conforms;
 
@@ -26,5 +29,6 @@ conforms! {
     cog_list => subjects::cog_list(),
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
+    cog_background => subjects::cog_background(),
     openai => subjects::openai(),
 }

@@ -59,6 +59,10 @@ fn mistakes_are_named() {
             "openai_model",
             "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
         ),
+        (
+            "image",
+            "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nimage = \"r8.im/a/b:latest\"",
+        ),
         ("top", "engines = []"),
     ] {
         insta::assert_snapshot!(format!("mistake_{name}"), load(text).unwrap_err());

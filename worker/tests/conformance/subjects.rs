@@ -75,6 +75,13 @@ pub async fn cog_stream() -> Subject {
     )
 }
 
+/// Text whose end the server reports.
+pub async fn cog_background() -> Subject {
+    let server = Cog::shared("text").await;
+    let settings = cog::Settings { prefer: cog::Prefer::RespondAsync, ..server.settings() };
+    Subject { engine: cog::engine(settings), ..cog_text().await }
+}
+
 pub async fn openai() -> Subject {
     // llama.cpp gives the same bytes again only where it does not remember what it was asked before.
     let section = format!("url = \"{}\"\nextra = {{cache_prompt = false}}", Llama::shared().url);

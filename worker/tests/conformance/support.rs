@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use reqwest::Url;
+use reqwest12::Url;
 use riff_worker::engines::cog::Settings;
 use tokio::sync::OnceCell;
 
