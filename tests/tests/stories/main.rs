@@ -8,7 +8,12 @@ mod crash;
 mod faults;
 mod newcomer;
 mod operator;
+mod overflow;
 mod protocol;
+#[path = "../../../worker/tests/replicate/server.rs"]
+mod replicate;
+#[path = "../../../worker/tests/replicate/models.rs"]
+mod replicate_models;
 
 use riff_tests::Riff;
 

@@ -8,6 +8,7 @@ pub mod gguf;
 mod language;
 pub mod openai;
 mod predictor;
+pub mod replicate;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};
@@ -45,6 +46,8 @@ registry! {
     Cog => cog,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
+    /// Models at Replicate, as overflow.
+    Replicate => replicate,
 }
 
 /// Where engines find what they need.

@@ -13,6 +13,10 @@ mod faults;
 mod files;
 #[path = "../openai/server.rs"]
 mod llama;
+#[path = "../replicate/server.rs"]
+mod replicate;
+#[path = "../replicate/models.rs"]
+mod replicate_models;
 mod set;
 mod settings;
 mod subjects;
@@ -20,6 +24,7 @@ mod suite;
 mod support;
 mod tls;
 
+use serde_json::json;
 use suite::conforms;
 
 conforms! {
@@ -31,4 +36,6 @@ conforms! {
     cog_stream => subjects::cog_stream(),
     cog_background => subjects::cog_background(),
     openai => subjects::openai(),
+    replicate_pictures => subjects::replicate("painter", json!({"width": 16}), json!({"num_inference_steps": 20, "pause": 0.1}), json!({"width": 9_999})),
+    replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
 }

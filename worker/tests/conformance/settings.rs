@@ -44,6 +44,29 @@ fn sections_become_engines() {
     assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
 }
 
+const REPLICATE: &str = r#"
+    [[engine]]
+    kind = "replicate"
+    monthly_usd = 5.0
+    ledger = "spent"
+    [[engine.models]]
+    id = "acme/painter"
+    name = "painter"
+"#;
+
+#[test]
+fn a_token_that_is_not_there_is_named_and_one_that_is_there_is_not_shown() {
+    let priced = format!("{REPLICATE}\nusd_per_run = 0.01");
+    let refused = load(&priced.replace("ledger", "token_env = \"NO_SUCH_VARIABLE\"\nledger")).unwrap_err();
+    assert!(
+        refused.contains("the variable NO_SUCH_VARIABLE, which token_env names, is not set"),
+        "{refused}"
+    );
+    let settings = load(&priced.replace("ledger", "token_env = \"CARGO_PKG_NAME\"\nledger")).unwrap();
+    let shown = format!("{:?}", settings.engines);
+    assert!(shown.contains("api.replicate.com") && !shown.contains("riff-worker"), "{shown}");
+}
+
 #[test]
 fn mistakes_are_named() {
     for (name, text) in [
@@ -59,6 +82,12 @@ fn mistakes_are_named() {
             "openai_model",
             "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
         ),
+        ("replicate_price", REPLICATE),
+        (
+            "replicate_id",
+            "[[engine]]\nkind = \"replicate\"\nmonthly_usd = 1.0\nledger = \"x\"\n[[engine.models]]\nid = \"sdxl\"\nname = \"x\"",
+        ),
+        ("replicate_cap", "[[engine]]\nkind = \"replicate\"\nledger = \"x\"\nmodels = []"),
         (
             "image",
             "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nimage = \"r8.im/a/b:latest\"",
