@@ -74,7 +74,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// The cause at the bottom: what reqwest wraps says less.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),

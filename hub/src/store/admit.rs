@@ -175,8 +175,8 @@ async fn insert_job(
         .await?;
     let enqueued = sqlx::query_as(
         "INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                          expires_at, created_at, private, reply, allowance_ms)
-         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
+                          expires_at, created_at, private, reply, allowance_ms, shape, amount)
+         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
     )
     .bind(&job.id)
     .bind(job.recipe.id().to_string())
@@ -192,6 +192,8 @@ async fn insert_job(
     .bind(admitted.private)
     .bind(&job.reply)
     .bind(admitted.allowance_ms)
+    .bind(job.recipe.shape().to_string())
+    .bind(job.recipe.amount())
     .fetch_one(&mut **tx)
     .await?;
     Ok(enqueued)

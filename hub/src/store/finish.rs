@@ -24,10 +24,21 @@ pub struct Completion<'a> {
     pub asked: i64,
     /// How many outputs the worker says it stored.
     pub outputs: i64,
-    /// Measured cost.
-    pub cost_ms: i64,
+    /// What was measured.
+    pub cost: Cost,
     /// Allowance of a member's period where the job has none of its own, so that settling never goes below zero.
     pub allowance_ms: i64,
+}
+
+/// What an attempt cost, beside what the model announces.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// Time of the device.
+    pub run_ms: i64,
+    /// Time of the device that the model announces for such a recipe.
+    pub announced_ms: i64,
+    /// Time to load the weights; 0 if they were in memory.
+    pub load_ms: i64,
 }
 
 /// Whether a failed attempt is followed by another.
@@ -37,6 +48,13 @@ pub enum Retry {
     Never,
     /// The attempt is at fault.
     UpTo {
+        /// Attempts in all.
+        attempts: i64,
+        /// Wait before the second attempt; doubles each time.
+        backoff_ms: i64,
+    },
+    /// The worker has too little memory for the job: it is left for others, and nobody is to blame.
+    Elsewhere {
         /// Attempts in all.
         attempts: i64,
         /// Wait before the second attempt; doubles each time.
@@ -115,9 +133,12 @@ impl Store {
             return Err(StoreError::Missing(what));
         }
         // A worker is not trusted: it cannot charge for longer than it held the job.
-        let cost_ms = done.cost_ms.min(now - job.leased_at.unwrap_or(now)).max(0);
+        let held_ms = now - job.leased_at.unwrap_or(now);
+        let cost_ms = done.cost.run_ms.min(held_ms).max(0);
+        let cost = Cost { run_ms: cost_ms, load_ms: done.cost.load_ms.min(held_ms).max(0), ..done.cost };
         settle(&mut tx, &job, cost_ms, done.allowance_ms, now).await?;
-        learn_cost(&mut tx, &job, cost_ms).await?;
+        learn_cost(&mut tx, &job, done.worker, cost).await?;
+        had_room(&mut tx, done.job, done.worker).await?;
         worker_did(&mut tx, done.worker, Attempt::Good, now).await?;
         let job = end(&mut tx, &job, State::Succeeded, None, Some(cost_ms), now).await?;
         to_outbox(&mut tx, &job, now).await?;
@@ -135,6 +156,9 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin().await?;
         let job = held(&mut tx, job, worker, attempt).await?;
+        if let Retry::Elsewhere { .. } = retry {
+            had_no_room(&mut tx, &job.id, worker, now).await?;
+        }
         let job = put_back_or_fail(&mut tx, &job, reason, retry, now).await?;
         tx.commit().await?;
         Ok(job)
@@ -225,18 +249,25 @@ pub(super) async fn put_back_or_fail(
     retry: Retry,
     now: Millis,
 ) -> Result<Job, StoreError> {
-    let again = match retry {
-        Retry::Never => None,
+    let (attempts, backoff_ms) = match retry {
+        Retry::Never => (0, 0),
+        Retry::Elsewhere { attempts, backoff_ms } => (attempts, backoff_ms),
         Retry::UpTo { attempts, backoff_ms } => {
             if let Some(worker) = &job.worker {
                 worker_did(tx, worker, Attempt::Bad, now).await?;
             }
-            (job.attempt < attempts).then(|| backoff_ms << (job.attempt - 1).clamp(0, 10))
+            (attempts, backoff_ms)
         }
     };
+    let again = (job.tries() < attempts).then(|| backoff_ms << (job.tries() - 1).clamp(0, 10));
     let Some(wait) = again else {
         refund(tx, job, now).await?;
-        let job = end(tx, job, State::Failed, Some(reason), None, now).await?;
+        let advice = match retry {
+            Retry::Elsewhere { .. } => ". Ask for less at once: a smaller size, fewer, or a shorter answer",
+            Retry::Never | Retry::UpTo { .. } => "",
+        };
+        let reason = format!("{reason}{advice}");
+        let job = end(tx, job, State::Failed, Some(&reason), None, now).await?;
         to_outbox(tx, &job, now).await?;
         return Ok(job);
     };
@@ -304,15 +335,52 @@ async fn settle(
     Ok(())
 }
 
-/// Corrects the model's announced cost by what was measured (exponential moving average over about ten runs).
-async fn learn_cost(tx: Tx<'_, '_>, job: &Job, cost_ms: i64) -> Result<(), StoreError> {
+/// Corrects what the model announces by what was measured, for the model and for the worker (exponential moving averages
+/// over about ten runs, and about three).
+async fn learn_cost(tx: Tx<'_, '_>, job: &Job, worker: &str, cost: Cost) -> Result<(), StoreError> {
+    let ratio = (cost.run_ms as f64 / cost.announced_ms.max(1) as f64).clamp(0.01, 100.0);
+    sqlx::query("UPDATE model SET cost_ratio = 0.9 * cost_ratio + 0.1 * ? WHERE digest = ?")
+        .bind(ratio)
+        .bind(job.model.to_string())
+        .execute(&mut **tx)
+        .await?;
     sqlx::query(
-        "UPDATE model SET cost_ratio = MIN(100.0, MAX(0.01, cost_ratio * (0.9 + 0.1 * ?1 / MAX(1.0, ?2))))
-         WHERE digest = ?3",
+        "INSERT INTO pace (worker, model, ratio, load_ms) VALUES (?1, ?2, ?3, NULLIF(?4, 0))
+         ON CONFLICT DO UPDATE SET ratio = 0.7 * ratio + 0.3 * ?3,
+             load_ms = CASE WHEN ?4 = 0 THEN load_ms
+                            ELSE CAST(0.7 * COALESCE(load_ms, ?4) + 0.3 * ?4 AS INTEGER) END",
     )
-    .bind(cost_ms as f64)
-    .bind(job.estimate_ms as f64)
+    .bind(worker)
     .bind(job.model.to_string())
+    .bind(ratio)
+    .bind(cost.load_ms)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// A worker has too little memory for as much as a job makes, and so for more.
+async fn had_no_room(tx: Tx<'_, '_>, job: &str, worker: &str, now: Millis) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO shortage (worker, model, amount, at) SELECT ?1, model, amount, ?2 FROM job WHERE id = ?3
+         ON CONFLICT DO UPDATE SET amount = MIN(amount, excluded.amount), at = ?2",
+    )
+    .bind(worker)
+    .bind(now)
+    .bind(job)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// A worker has memory for as much as a job makes, whatever was learnt before.
+async fn had_room(tx: Tx<'_, '_>, job: &str, worker: &str) -> Result<(), StoreError> {
+    sqlx::query(
+        "DELETE FROM shortage WHERE worker = ?1 AND EXISTS (SELECT 1 FROM job
+             WHERE id = ?2 AND job.model = shortage.model AND job.amount >= shortage.amount)",
+    )
+    .bind(worker)
+    .bind(job)
     .execute(&mut **tx)
     .await?;
     Ok(())

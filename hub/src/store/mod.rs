@@ -12,6 +12,7 @@ mod lineage;
 mod moderate;
 mod outbox;
 mod people;
+mod pick;
 mod view;
 
 use std::{path::Path, time::Duration};
@@ -22,14 +23,15 @@ use sqlx::{
 };
 
 pub use admit::{Admitted, NewJob};
-pub use catalogue::KnownModel;
+pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
-pub use finish::{Completion, Ending, Retry};
+pub use finish::{Completion, Cost, Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;
 pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
+pub use pick::Search;
 pub use view::{Channel, PostRow, Whole};
 
 use crate::job::State;

@@ -1,6 +1,10 @@
 //! Stories over the whole loop: the `riff` process, SQLite, the real engines, the web channel, the API, workers, a browser.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "../../../worker/tests/conformance/support.rs"]
+#[allow(dead_code, reason = "the suite of the engines uses the rest")]
+mod cog;
+
 mod api;
 mod bad_input;
 mod channel;
@@ -9,6 +13,8 @@ mod faults;
 mod newcomer;
 mod operator;
 mod protocol;
+mod racks;
+mod workers;
 
 use riff_tests::Riff;
 

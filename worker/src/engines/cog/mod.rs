@@ -44,6 +44,7 @@ use self::{
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
+    engines::is_out_of_memory,
     http,
 };
 
@@ -246,14 +247,6 @@ fn outcome(prediction: Prediction) -> Result<Value, EngineError> {
             "the prediction ended as {other:?}, where succeeded was expected"
         ))),
     }
-}
-
-/// Whether an error is that of PyTorch, JAX or the system when memory runs out.
-fn is_out_of_memory(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
-        .iter()
-        .any(|sign| reason.contains(sign))
 }
 
 #[async_trait]
