@@ -53,7 +53,7 @@ impl Rack {
     pub fn start(&self) -> anyhow::Result<Running> {
         let mut child = self.command(&[]).stderr(Stdio::piped()).spawn()?;
         let stderr = child.stderr.take().context("standard error is piped")?;
-        let (told, log) = watch::channel("".into());
+        let (told, log) = watch::channel(String::new());
         tokio::spawn(read_log(stderr, told));
         Ok(Running { child, log })
     }

@@ -156,6 +156,8 @@ pub struct Hub {
     people: DashMap<String, String>,
     /// The rooms that were entered, by id.
     rooms: DashMap<String, Room>,
+    /// The models as they were read last. Held while they are read: one does it for all who ask meanwhile.
+    catalogue: Mutex<Option<Arc<choose::Catalogue>>>,
     /// A number for the set of versions that present workers serve.
     served: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
@@ -186,6 +188,7 @@ impl Hub {
             presence: DashMap::new(),
             people: DashMap::new(),
             rooms: DashMap::new(),
+            catalogue: Mutex::new(None),
             served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
             idle: Idle::default(),

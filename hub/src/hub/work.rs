@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Change, Event, Hub, submit::estimate_ms};
+use super::{Change, Event, Hub};
 use crate::{
     blobs::BlobError,
     embed,
@@ -19,7 +19,7 @@ use crate::{
     recipe::Recipe,
     schema::BadSpec,
     step,
-    store::{Completion, Cost, Ending, Retry, StoreError},
+    store::{Completion, Ending, Retry, StoreError},
     wire,
 };
 
@@ -151,35 +151,23 @@ impl Hub {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<wire::Stored, WorkError> {
-        if !self.store.holds(job, worker, attempt).await? {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into());
-        }
-        let found = self.job_of(job).await?;
-        let output = self.check_output(&found, index, media_type, bytes).await?;
+        let held = self.store.held(job, worker, attempt).await?;
+        let (_, recipe) = held.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })?;
+        let output = self.check_output(recipe, index, media_type, bytes).await?;
         self.store.add_output(job, worker, attempt, &output).await?;
         step::done("output-stored");
         Ok(wire::Stored { blob: output.blob })
     }
 
-    async fn job_of(&self, id: &str) -> Result<Job, StoreError> {
-        self.store.job(id).await?.ok_or_else(|| StoreError::Missing(format!("job {id}")))
-    }
-
-    async fn recipe_of(&self, job: &Job) -> Result<Recipe, StoreError> {
-        let recipe = self.store.recipe(job.recipe).await?;
-        recipe.ok_or_else(|| StoreError::Missing(format!("recipe of job {}", job.id)))
-    }
-
     async fn check_output(
         &self,
-        job: &Job,
+        recipe: Recipe,
         index: u32,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Output, WorkError> {
-        let recipe = self.recipe_of(job).await?;
-        let missing = || StoreError::Missing(format!("model of job {}", job.id));
-        let model = self.store.model(job.model).await?.ok_or_else(missing)?;
+        let missing = || StoreError::Missing(format!("model {}", recipe.model));
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         if index >= recipe.count() {
             return Err(WorkError::TooMany { index, count: recipe.count() });
         }
@@ -209,22 +197,14 @@ impl Hub {
 
     /// Ends a job in success.
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
-        let found = self.job_of(job).await?;
-        let recipe = self.recipe_of(&found).await?;
-        let missing = || StoreError::Missing(format!("model of job {job}"));
-        let model = self.store.model(found.model).await?.ok_or_else(missing)?;
         let ms = |seconds: f64| ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS);
         let completion = Completion {
             job,
             worker,
             attempt: done.attempt,
-            asked: i64::from(recipe.count()),
             outputs: i64::from(done.outputs),
-            cost: Cost {
-                run_ms: ms(done.gpu_seconds),
-                announced_ms: estimate_ms(&recipe, &model.spec.cost, 1.0),
-                load_ms: ms(done.load_seconds),
-            },
+            run_ms: ms(done.gpu_seconds),
+            load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
         };
         let ending = self.store.complete(&completion, self.seam.now()).await?;
@@ -247,6 +227,8 @@ impl Hub {
         let held = (job, worker, fail.attempt);
         let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
         step::done("failed");
+        // It may have been set aside for it.
+        self.look_at_models().await?;
         tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
         self.ended(&job);
         Ok(())

@@ -23,6 +23,13 @@ pub struct Leased {
     pub recipe: Recipe,
 }
 
+#[derive(sqlx::FromRow)]
+struct HeldRow {
+    #[sqlx(flatten)]
+    job: Job,
+    body: String,
+}
+
 impl Store {
     /// Leases to a worker the first job in the fair order that it can serve, with those that run together with it, and
     /// moves virtual time to them. Gives none if there is none.
@@ -97,6 +104,25 @@ impl Store {
             return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
         }
         Ok(())
+    }
+
+    /// The job that an attempt holds, with its recipe; nothing if it no longer does.
+    pub async fn held(
+        &self,
+        job: &str,
+        worker: &str,
+        attempt: u32,
+    ) -> Result<Option<(Job, Recipe)>, StoreError> {
+        let row: Option<HeldRow> = sqlx::query_as(
+            "SELECT job.*, body FROM job JOIN recipe ON recipe.id = recipe
+             WHERE job.id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running')",
+        )
+        .bind(job)
+        .bind(worker)
+        .bind(attempt)
+        .fetch_optional(&self.read)
+        .await?;
+        row.map(|row| Ok((row.job, read_json("recipe", &row.body)?))).transpose()
     }
 
     /// Whether that attempt holds the job.

@@ -1,7 +1,9 @@
 //! The store: the only place with SQL. One transaction per step of the loop, named after the step.
 //!
 //! On SQLite there is one writer connection, so steps take turns in this process and never see `database is
-//! locked` from each other; readers use connections of their own (WAL).
+//! locked` from each other; readers use connections of their own (WAL). A connection is a thread, and the way there and back
+//! takes longer than most statements: those of a step that do not wait for each other's answers go in one text. Their
+//! parameters are named `$N`, because sqlx counts through all statements of a text, also the numbers of `?N` that one skips.
 
 mod admit;
 mod catalogue;
@@ -25,7 +27,7 @@ use sqlx::{
 pub use admit::{Admitted, NewJob};
 pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
-pub use finish::{Completion, Cost, Ending, Retry};
+pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;
 pub use moderate::Desk;
