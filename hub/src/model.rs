@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::canonical::Digest;
+use crate::{canonical::Digest, recipe::Recipe};
 
 /// The names of inputs that mean the same in every model. A schema that declares one of them takes part
 /// in the flags and moves that go with it; anything else in a schema is the model's own.
@@ -59,6 +59,18 @@ pub struct Cost {
     /// Seconds to load the weights.
     #[serde(default)]
     pub load: f64,
+}
+
+impl Cost {
+    /// What a run of a recipe is expected to cost in milliseconds of the device, at least 1; `ratio` is what the hub has
+    /// measured over what is announced.
+    pub fn estimate_ms(&self, recipe: &Recipe, ratio: f64) -> i64 {
+        let (width, height) = recipe.size().unwrap_or((0, 0));
+        let megapixels = f64::from(width) * f64::from(height) * f64::from(recipe.count()) / 1e6;
+        let tokens = recipe.integer("max_tokens").unwrap_or(0) as f64;
+        let seconds = self.fixed + self.per_megapixel * megapixels + self.per_token * tokens;
+        ((seconds * ratio * 1_000.0).ceil() as i64).max(1)
+    }
 }
 
 /// A worker's word that a model costs it money: it runs the model only when workers that do not say so would take long.

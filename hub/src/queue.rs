@@ -26,22 +26,42 @@ impl Waiting {
     }
 }
 
-/// A worker that is there.
+/// A place of a worker at which a job runs.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// The model versions it serves.
-    pub models: HashSet<Digest>,
+    /// The model versions it serves, and how.
+    pub models: HashMap<Digest, Pace>,
     /// Those of them that it serves only as overflow, each with the milliseconds that a job must be expected to take
     /// without it.
     pub overflow: HashMap<Digest, i64>,
+    /// Those of them that are in memory.
+    pub loaded: HashSet<Digest>,
     /// How long it is still busy with what it has, in milliseconds.
     pub busy_ms: i64,
+}
+
+/// How a worker runs a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// What it takes for what others take one second for.
+    pub factor: f64,
+    /// What loading takes, in milliseconds.
+    pub load_ms: i64,
+}
+
+impl Server {
+    /// How long a job of that estimate takes here, in milliseconds.
+    fn takes(&self, model: Digest, estimate_ms: i64) -> i64 {
+        let load = |pace: &Pace| if self.loaded.contains(&model) { 0 } else { pace.load_ms };
+        let takes = |pace: &Pace| (estimate_ms as f64 * pace.factor) as i64 + load(pace);
+        self.models.get(&model).map_or(estimate_ms, takes)
+    }
 }
 
 impl Server {
     /// Whether it serves a version whatever others do.
     fn is_ordinary_for(&self, model: &Digest) -> bool {
-        self.models.contains(model) && !self.overflow.contains_key(model)
+        self.models.contains_key(model) && !self.overflow.contains_key(model)
     }
 
     /// Whether it serves a version as overflow, for a job that others would be done with after `ordinary_ms`.
@@ -88,7 +108,7 @@ struct Played {
 
 impl Line {
     /// Plays the queue, given in its serving order.
-    pub fn play(queue: Vec<Waiting>, fleet: Vec<Server>) -> Self {
+    pub fn play(queue: Vec<Waiting>, mut fleet: Vec<Server>) -> Self {
         let mut free_at: Vec<i64> = fleet.iter().map(|server| server.busy_ms).collect();
         let mut ahead: HashMap<Digest, u32> = HashMap::new();
         let mut jobs = Vec::with_capacity(queue.len());
@@ -99,12 +119,14 @@ impl Line {
                 .filter(|(model, _)| compete(&fleet, model, &waiting.model))
                 .map(|(_, count)| count)
                 .sum();
+            let done = |i: usize| free_at[i] + fleet[i].takes(waiting.model, waiting.estimate_ms);
             let ordinary = first_free(&fleet, &free_at, |server| server.is_ordinary_for(&waiting.model));
-            let ordinary_ms = ordinary.map(|i| free_at[i] + waiting.estimate_ms);
+            let ordinary_ms = ordinary.map(done);
             let spare =
                 first_free(&fleet, &free_at, |server| server.is_overflow_for(&waiting.model, ordinary_ms));
             let eta_ms = ordinary.into_iter().chain(spare).min_by_key(|&i| free_at[i]).map(|first| {
-                free_at[first] += waiting.estimate_ms;
+                free_at[first] += fleet[first].takes(waiting.model, waiting.estimate_ms);
+                fleet[first].loaded.insert(waiting.model);
                 free_at[first]
             });
             *ahead.entry(waiting.model).or_default() += 1;
@@ -144,13 +166,11 @@ impl Line {
         let rank = self.jobs.partition_point(|played| played.key < key);
         let rival =
             self.jobs[..rank].iter().rev().find(|played| compete(&self.fleet, &played.model, &job.model));
-        let served = self.fleet.iter().filter(|server| server.models.contains(&job.model));
-        let free_ms = served.map(|server| server.busy_ms).min();
+        let served = self.fleet.iter().filter(|server| server.models.contains_key(&job.model));
         let before = rival.and_then(|played| played.place.eta_ms);
-        Place {
-            position: rival.map_or(0, |played| played.place.position) + 1,
-            eta_ms: free_ms.map(|free_ms| before.unwrap_or(free_ms) + job.estimate_ms),
-        }
+        let eta =
+            |server: &Server| before.unwrap_or(server.busy_ms) + server.takes(job.model, job.estimate_ms);
+        Place { position: rival.map_or(0, |played| played.place.position) + 1, eta_ms: served.map(eta).min() }
     }
 }
 
@@ -161,7 +181,8 @@ fn first_free(fleet: &[Server], free_at: &[i64], able: impl Fn(&Server) -> bool)
 
 /// Whether jobs of two models ever wait for each other.
 fn compete(fleet: &[Server], one: &Digest, other: &Digest) -> bool {
-    one == other || fleet.iter().any(|server| server.models.contains(one) && server.models.contains(other))
+    one == other
+        || fleet.iter().any(|server| server.models.contains_key(one) && server.models.contains_key(other))
 }
 
 #[cfg(test)]
@@ -178,7 +199,9 @@ mod tests {
     }
 
     fn server(names: &[&str], busy_ms: i64) -> Server {
-        Server { models: names.iter().map(|name| model(name)).collect(), overflow: HashMap::new(), busy_ms }
+        let pace = Pace { factor: 1.0, load_ms: 0 };
+        let models = names.iter().map(|name| (model(name), pace)).collect();
+        Server { models, overflow: HashMap::new(), loaded: HashSet::new(), busy_ms }
     }
 
     /// A server that serves a model once others would take longer than that.
@@ -221,6 +244,17 @@ mod tests {
         let eta = |at: usize| line.place(&queue[at]).eta_ms.unwrap();
         assert_eq!((eta(0), eta(1), eta(2)), (4_000, 2_000, 3_000));
         assert_eq!(line.place(&queue[2]).position, 3);
+    }
+
+    #[test]
+    fn a_worker_takes_what_it_was_measured_to_take() {
+        let mut slow = server(&["flux"], 0);
+        slow.models.insert(model("flux"), Pace { factor: 3.0, load_ms: 10_000 });
+        let queue = [waiting("a", "flux", 1_000), waiting("b", "flux", 1_000)];
+        let line = Line::play(queue.to_vec(), vec![slow]);
+        let eta = |job: &Waiting| line.place(job).eta_ms.unwrap();
+        assert_eq!((eta(&queue[0]), eta(&queue[1])), (13_000, 16_000), "it is loaded once");
+        assert_eq!(eta(&waiting("c", "flux", 1_000)), 19_000);
     }
 
     #[test]

@@ -277,8 +277,7 @@ pub async fn suggest(discord: &Discord, command: &CommandInteraction) -> Result<
         "ask" => Some(Media::Text),
         _ => None,
     };
-    let models: Vec<ModelSpec> =
-        discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect();
+    let models: Vec<ModelSpec> = discord.hub.models().await?.iter().map(|known| known.spec.clone()).collect();
     let serving: Vec<&ModelSpec> =
         models.iter().filter(|spec| media.is_none_or(|media| spec.media == media)).collect();
     let words: Vec<String> = match typed.name {

@@ -79,9 +79,9 @@ async fn prompted(
     media: Media,
 ) -> Result<Outcome, Said> {
     let asker = discord.asker(incoming).await?;
-    let models: Vec<ModelSpec> =
-        discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect();
-    let serving: Vec<&ModelSpec> = models.iter().filter(|spec| spec.media == media).collect();
+    let models = discord.hub.models().await?;
+    let serving: Vec<&ModelSpec> =
+        models.iter().map(|known| &known.spec).filter(|spec| spec.media == media).collect();
     let words = [options.text("prompt"), options.text("question")].concat();
     let mut line = format!("{} {words}", media.command().as_str());
     for field in commands::union(&serving) {

@@ -47,7 +47,7 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
 }
 
 async fn specs(discord: &Discord) -> Result<Vec<ModelSpec>, Said> {
-    Ok(discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect())
+    Ok(discord.hub.models().await?.iter().map(|known| known.spec.clone()).collect())
 }
 
 async fn models(discord: &Discord) -> Result<Outcome, Said> {
@@ -122,7 +122,7 @@ pub async fn model(discord: &Discord, name: &str) -> Result<Outcome, Said> {
 /// The line of a model's example.
 pub async fn example(discord: &Discord, model: Digest, index: u32) -> Result<String, Said> {
     let gone = || Said::new("This example is no longer here: look at /models.");
-    let known = discord.hub.store.model(model).await?.ok_or_else(gone)?;
+    let known = discord.hub.model(model).await?.ok_or_else(gone)?;
     let line = known.spec.examples.get(index as usize).ok_or_else(gone)?;
     Ok(format!("{} {line} --model {}", known.spec.media.command().as_str(), known.spec.name))
 }

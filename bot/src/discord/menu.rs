@@ -56,7 +56,7 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
         "Use as image prompt" => {
             let picture = first_picture(message)?;
             let takes = |spec: &ModelSpec| spec.media == Media::Image && spec.takes(input::IMAGE);
-            if !discord.hub.store.models().await?.iter().any(|known| takes(&known.spec)) {
+            if !discord.hub.models().await?.iter().any(|known| takes(&known.spec)) {
                 return Err(Said::new(
                     "No model here starts from a picture yet: an operator has to start a worker with one.",
                 ));

@@ -87,8 +87,8 @@ async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields)
 
 /// The model whose settings the form shows.
 async fn form_model(state: &AppState, name: &str) -> Result<Option<ModelSpec>, Refusal> {
-    let models = state.hub.store.models().await?;
-    Ok(models.into_iter().map(|model| model.spec).find(|spec| spec.name == name))
+    let models = state.hub.models().await?;
+    Ok(models.iter().map(|model| &model.spec).find(|spec| spec.name == name).cloned())
 }
 
 /// `POST /c/{channel}/riff`: `recipe` and `do`, such as `vary:1`, and perhaps `text`.

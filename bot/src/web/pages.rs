@@ -89,7 +89,7 @@ pub async fn channel(
         cards.push(Card::of(hub, job, &reader).await?);
     }
     let models: Vec<ModelSpec> =
-        hub.store.models().await.map_err(Refusal::from)?.into_iter().map(|model| model.spec).collect();
+        hub.models().await.map_err(Refusal::from)?.iter().map(|model| model.spec.clone()).collect();
     let quota = match &visitor.member {
         Some(member) => {
             Some(format!("{:.0}", hub.allowance(member, WEB, &[]).await?.left_ms as f64 / 1_000.0))
@@ -196,7 +196,7 @@ pub async fn recipe(
     let missing = || Refusal::Missing(format!("recipe “{id}”"));
     let digest = id.parse().map_err(|_| missing())?;
     let recipe = hub.store.recipe(digest).await.map_err(Refusal::from)?.ok_or_else(missing)?;
-    let model = hub.store.model(recipe.model).await.map_err(Refusal::from)?.ok_or_else(missing)?.spec;
+    let model = hub.model(recipe.model).await.map_err(Refusal::from)?.ok_or_else(missing)?.spec;
     let reader = Reader { member: visitor.id().to_owned(), blend: None };
     let card = match hub.shown(digest).await {
         Ok(view) if view.job.private => None,
@@ -248,15 +248,15 @@ struct ModelPage {
 
 /// `GET /m/{model}`: the newest version of that name.
 pub async fn model(State(state): State<AppState>, Path(name): Path<String>) -> Result<Response, Page> {
-    let models = state.hub.store.models().await.map_err(Refusal::from)?;
-    let found = models.into_iter().find(|model| model.spec.name == name);
-    let spec = found.ok_or_else(|| Refusal::Missing(format!("model “{name}”")))?.spec;
+    let models = state.hub.models().await.map_err(Refusal::from)?;
+    let found = models.iter().find(|model| model.spec.name == name);
+    let spec = &found.ok_or_else(|| Refusal::Missing(format!("model “{name}”")))?.spec;
     render(&ModelPage {
         title: spec.title.clone(),
         digest: spec.digest().to_string(),
         command: spec.media.command().as_str(),
-        controls: compose::controls(&spec, None),
-        spec,
+        controls: compose::controls(spec, None),
+        spec: spec.clone(),
     })
 }
 

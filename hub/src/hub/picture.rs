@@ -52,8 +52,8 @@ impl Hub {
         if self.store.recipe(id).await?.is_some() {
             return Ok(Opened::Result(Parent { recipe: id, index: embedded.index }));
         }
-        let models = self.store.models().await?;
-        let model = models.into_iter().find(|model| model.spec.name == embedded.model).ok_or_else(|| {
+        let models = self.models().await?;
+        let model = models.iter().find(|model| model.spec.name == embedded.model).ok_or_else(|| {
             Refusal::Missing(format!("model “{}”, which this picture was made with,", embedded.model))
         })?;
         Ok(Opened::Line(prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &model.spec)))

@@ -51,7 +51,7 @@ impl JobView {
     /// One line on where the job stands.
     pub fn status(&self) -> String {
         let retried =
-            if self.job.attempt > 1 { format!(", attempt {}", self.job.attempt) } else { String::new() };
+            if self.job.tries() > 1 { format!(", attempt {}", self.job.tries()) } else { String::new() };
         match self.job.state {
             State::Queued => match self.place {
                 Some(place) => place_line(&self.model.name, place),
@@ -168,7 +168,7 @@ impl Hub {
         {
             return Ok(line.clone());
         }
-        let fleet = self.store.fleet(&self.present_workers(), self.seam.now()).await?;
+        let fleet = self.store.fleet(&self.present(), self.seam.now()).await?;
         let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
         *played = Some((Instant::now(), line.clone()));
         Ok(line)

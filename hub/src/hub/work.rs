@@ -1,4 +1,4 @@
-//! The workers' side of the loop: lease, report, store outputs, complete, fail.
+//! What workers tell of the jobs they hold: report, store outputs, complete, fail.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     media::{self, BadMedia, Checked},
     model::Media,
     recipe::Recipe,
-    schema::{self, BadSpec},
+    schema::BadSpec,
     step,
     store::{Completion, Ending, Retry, StoreError},
     wire,
@@ -67,64 +67,12 @@ pub enum WorkError {
     Blobs(#[from] BlobError),
 }
 
-/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest time a request is held.
-const MAX_HOLD: Duration = Duration::from_secs(60);
+pub(super) const MAX_HOLD: Duration = Duration::from_secs(60);
 /// Longest device time that one attempt may charge.
 const MAX_COST_MS: i64 = 24 * 60 * 60 * 1_000;
 
 impl Hub {
-    /// Takes in a worker's announcement.
-    pub async fn hello(&self, worker: &str, hello: &wire::Hello) -> Result<wire::Welcome, WorkError> {
-        if hello.protocol != wire::PROTOCOL {
-            return Err(WorkError::Protocol(hello.protocol));
-        }
-        for spec in &hello.models {
-            schema::check_spec(spec).map_err(|source| WorkError::Spec { name: spec.name.clone(), source })?;
-        }
-        let now = self.seam.now();
-        self.store.hello(worker, &hello.models, now).await?;
-        self.presence.insert(worker.to_owned(), now);
-        let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
-        tracing::info!(worker, models = names.join(" "), "worker is here");
-        self.look_at_models().await?;
-        Ok(wire::Welcome {
-            heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
-            lease_ms: self.settings.lease.as_millis() as u64,
-        })
-    }
-
-    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued. Only what it serves as no overflow wakes
-    /// it; the rest it looks for again and again, as the wait of others grows by itself.
-    pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
-        let unknown = || WorkError::Unknown(worker.to_owned());
-        let waiting = self.idle.place(self.store.served_by_worker(worker).await?.ok_or_else(unknown)?);
-        let offers = self.store.overflow_by_worker(worker).await?;
-        let deadline = Instant::now() + hold.min(MAX_HOLD);
-        loop {
-            waiting.wait();
-            let now = self.seam.now();
-            self.presence.insert(worker.to_owned(), now);
-            let overflowing = self.overflowing(&offers).await?;
-            if let Some(leased) = self.store.lease(worker, now, self.lease_until(), &overflowing).await? {
-                step::done("leased");
-                tracing::info!(job = leased.job.id, worker, attempt = leased.job.attempt, "leased");
-                self.tell(&leased.job.channel, &leased.job.id, Change::State);
-                return Ok(Some(wire::Lease {
-                    attempt: leased.job.attempt as u32,
-                    recipe_id: leased.job.recipe,
-                    job: leased.job.id,
-                    recipe: leased.recipe,
-                }));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
-        }
-    }
-
     /// Takes a heartbeat with its progress.
     pub async fn report(
         &self,
@@ -132,7 +80,7 @@ impl Hub {
         job: &str,
         report: wire::Report,
     ) -> Result<wire::Signal, WorkError> {
-        self.presence.insert(worker.to_owned(), self.seam.now());
+        self.heard_of(worker);
         let renewed = self.store.report(job, worker, report.attempt, self.lease_until()).await;
         if let Err(StoreError::LeaseLost { .. }) = renewed {
             return self.signal_of(worker, job, report.attempt).await;
@@ -203,35 +151,23 @@ impl Hub {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<wire::Stored, WorkError> {
-        if !self.store.holds(job, worker, attempt).await? {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into());
-        }
-        let found = self.job_of(job).await?;
-        let output = self.check_output(&found, index, media_type, bytes).await?;
+        let held = self.store.held(job, worker, attempt).await?;
+        let (_, recipe) = held.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })?;
+        let output = self.check_output(recipe, index, media_type, bytes).await?;
         self.store.add_output(job, worker, attempt, &output).await?;
         step::done("output-stored");
         Ok(wire::Stored { blob: output.blob })
     }
 
-    async fn job_of(&self, id: &str) -> Result<Job, StoreError> {
-        self.store.job(id).await?.ok_or_else(|| StoreError::Missing(format!("job {id}")))
-    }
-
-    async fn recipe_of(&self, job: &Job) -> Result<Recipe, StoreError> {
-        let recipe = self.store.recipe(job.recipe).await?;
-        recipe.ok_or_else(|| StoreError::Missing(format!("recipe of job {}", job.id)))
-    }
-
     async fn check_output(
         &self,
-        job: &Job,
+        recipe: Recipe,
         index: u32,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Output, WorkError> {
-        let recipe = self.recipe_of(job).await?;
-        let missing = || StoreError::Missing(format!("model of job {}", job.id));
-        let model = self.store.model(job.model).await?.ok_or_else(missing)?;
+        let missing = || StoreError::Missing(format!("model {}", recipe.model));
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         if index >= recipe.count() {
             return Err(WorkError::TooMany { index, count: recipe.count() });
         }
@@ -261,15 +197,14 @@ impl Hub {
 
     /// Ends a job in success.
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
-        let found = self.job_of(job).await?;
-        let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
+        let ms = |seconds: f64| ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS);
         let completion = Completion {
             job,
             worker,
             attempt: done.attempt,
-            asked: i64::from(self.recipe_of(&found).await?.count()),
             outputs: i64::from(done.outputs),
-            cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
+            run_ms: ms(done.gpu_seconds),
+            load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
         };
         let ending = self.store.complete(&completion, self.seam.now()).await?;
@@ -283,11 +218,17 @@ impl Hub {
 
     /// Ends an attempt in failure.
     pub async fn fail(&self, worker: &str, job: &str, fail: &wire::Fail) -> Result<(), WorkError> {
-        let retry = if fail.retry { self.retry() } else { Retry::Never };
+        let retry = match (fail.retry, fail.kind) {
+            (false, _) => Retry::Never,
+            (true, wire::FailKind::Other) => self.retry(),
+            (true, wire::FailKind::OutOfMemory) => self.elsewhere(),
+        };
         let reason: String = fail.reason.chars().take(500).collect();
         let held = (job, worker, fail.attempt);
         let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
         step::done("failed");
+        // It may have been set aside for it.
+        self.look_at_models().await?;
         tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
         self.ended(&job);
         Ok(())
@@ -304,15 +245,8 @@ impl Hub {
         }
     }
 
-    fn lease_until(&self) -> i64 {
+    pub(super) fn lease_until(&self) -> i64 {
         self.seam.now() + self.settings.lease.as_millis() as i64
-    }
-
-    /// The workers heard of within the last two leases.
-    pub(super) fn present_workers(&self) -> Vec<String> {
-        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
-        let here = self.presence.iter().filter(|entry| *entry.value() >= since);
-        here.map(|entry| entry.key().clone()).collect()
     }
 }
 

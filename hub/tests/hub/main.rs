@@ -3,6 +3,7 @@
 
 mod community;
 mod embed;
+mod give;
 mod grammar;
 mod overflow;
 mod queue;

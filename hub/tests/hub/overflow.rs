@@ -73,7 +73,7 @@ async fn an_offer_says_nothing_of_what_others_serve() {
         (model.spec.title, model.spec.cost.fixed, model.spec.overflow)
     };
     assert_eq!(offer.digest(), painter().digest(), "it is the same version");
-    community.hello("hosted", &[offer.clone()]).await;
+    community.hello("hosted", std::slice::from_ref(&offer)).await;
     assert_eq!(known().await, ("Painter, hosted".into(), 100.0, None));
     community.hello("ours", &[painter()]).await;
     community.hello("hosted", &[offer]).await;
@@ -84,7 +84,7 @@ async fn an_offer_says_nothing_of_what_others_serve() {
 async fn an_offer_must_begin_at_some_time() {
     let community = Community::new().await;
     for after in [-1.0, f64::NAN, 1e12] {
-        let hello = Hello { protocol: PROTOCOL, name: "hosted".into(), models: vec![hosted(after)] };
+        let hello = Hello { protocol: PROTOCOL, models: vec![hosted(after)], pools: Vec::new() };
         let refused = community.hub.hello("hosted", &hello).await.err().unwrap();
         assert!(matches!(refused, WorkError::Spec { .. }), "{refused}");
         assert!(refused.to_string().contains("from 0 to 31536000"), "{refused}");

@@ -316,22 +316,20 @@ async fn cancel(State(kept): Shared, Path(id): Path<String>) -> Response {
 }
 
 async fn upload(State(kept): Shared, mut form: Multipart) -> Response {
-    while let Some(field) = form.next_field().await.unwrap() {
-        let named =
-            field.name() == Some("content") && field.file_name().is_some() && field.content_type().is_some();
-        if !named {
-            return kept.refuse(
-                StatusCode::BAD_REQUEST,
-                format!("{:?} is no content with a filename and a type", field.name()),
-            );
-        }
-        let bytes = field.bytes().await.unwrap();
-        let id = format!("file{}", kept.uploads.lock().unwrap().len());
-        kept.uploads.lock().unwrap().insert(id.clone(), bytes);
-        let place = format!("{}/v1/files/{id}", kept.url);
-        return (StatusCode::CREATED, Json(json!({"id": id, "urls": {"get": place}}))).into_response();
+    let Some(field) = form.next_field().await.unwrap() else {
+        return kept.refuse(StatusCode::BAD_REQUEST, "there is no content".to_owned());
+    };
+    let is_content = field.name() == Some("content");
+    if !(is_content && field.file_name().is_some() && field.content_type().is_some()) {
+        let why = format!("{:?} is no content with a filename and a type", field.name());
+        return kept.refuse(StatusCode::BAD_REQUEST, why);
     }
-    kept.refuse(StatusCode::BAD_REQUEST, "there is no content".to_owned())
+    let bytes = field.bytes().await.unwrap();
+    let mut uploads = kept.uploads.lock().unwrap();
+    let id = format!("file{}", uploads.len());
+    uploads.insert(id.clone(), bytes);
+    let place = format!("{}/v1/files/{id}", kept.url);
+    (StatusCode::CREATED, Json(json!({"id": id, "urls": {"get": place}}))).into_response()
 }
 
 async fn uploaded(State(kept): Shared, Path(id): Path<String>) -> Response {

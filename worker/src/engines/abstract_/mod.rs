@@ -125,7 +125,7 @@ impl Engine for AbstractEngine {
         let context = context.clone();
         tokio::task::spawn_blocking(move || draw(&plan, &context))
             .await
-            .map_err(|error| EngineError::Failed(format!("painting crashed: {error}")))?
+            .map_err(|error| EngineError::Crashed(error.to_string()))?
     }
 }
 

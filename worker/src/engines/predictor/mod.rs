@@ -13,6 +13,7 @@ pub mod progress;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::is_out_of_memory;
 use crate::{engine::EngineError, http};
 
 /// A prediction, in answers and in reports: <https://cog.run/http/>, <https://replicate.com/docs/reference/http>.
@@ -60,12 +61,4 @@ impl Prediction {
 fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let reason = Option::<Value>::deserialize(deserializer)?.filter(|reason| !reason.is_null());
     Ok(reason.as_ref().map(output::words))
-}
-
-/// Whether an error is that of PyTorch, JAX or the system when memory runs out.
-fn is_out_of_memory(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
-        .iter()
-        .any(|sign| reason.contains(sign))
 }

@@ -179,6 +179,10 @@ impl Engine for ReplicateEngine {
         Ok(specs)
     }
 
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The service loads what it needs when it needs it.
     fn loaded(&self, model: Digest) -> bool {
         self.served(model).is_ok()
