@@ -124,14 +124,16 @@ impl Line {
             self.jobs[..rank].iter().rev().find(|(_, model, _)| compete(&self.fleet, model, &job.model));
         let served = self.fleet.iter().filter(|server| server.models.contains_key(&job.model));
         let before = rival.and_then(|(.., place)| place.eta_ms);
-        let eta = |server: &Server| before.unwrap_or(server.busy_ms) + server.takes(job.model, job.estimate_ms);
+        let eta =
+            |server: &Server| before.unwrap_or(server.busy_ms) + server.takes(job.model, job.estimate_ms);
         Place { position: rival.map_or(0, |(.., place)| place.position) + 1, eta_ms: served.map(eta).min() }
     }
 }
 
 /// Whether jobs of two models ever wait for each other.
 fn compete(fleet: &[Server], one: &Digest, other: &Digest) -> bool {
-    one == other || fleet.iter().any(|server| server.models.contains_key(one) && server.models.contains_key(other))
+    one == other
+        || fleet.iter().any(|server| server.models.contains_key(one) && server.models.contains_key(other))
 }
 
 #[cfg(test)]

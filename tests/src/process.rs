@@ -244,7 +244,7 @@ impl Riff {
     /// The same, serving those models.
     pub async fn worker_of(&self, name: &str, models: Vec<ModelSpec>) -> anyhow::Result<Worker> {
         let token = self.cli(&["token", "create", "--worker", name]).await?;
-        Worker::hello(self.url(), name, &token, models).await
+        Worker::hello(self.url(), &token, models).await
     }
 
     /// Whoever looks into the database behind the hub's back.

@@ -3,10 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header::{CONTENT_TYPE, DATE}};
+use reqwest::{
+    RequestBuilder, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, DATE},
+};
 use riff_hub::{
     canonical::Digest,
-    wire::{Complete, Fail, Hello, Lease, LeaseRequest, Release, Report, Signal, Signalled, Standing, Stored, Welcome},
+    wire::{
+        Complete, Fail, Hello, Lease, LeaseRequest, Release, Report, Signal, Signalled, Standing, Stored,
+        Welcome,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 

@@ -58,14 +58,22 @@ async fn main() -> anyhow::Result<()> {
         let server = cog_server::Cog::start("image").await;
         let engine = Arc::new(cog::CogEngine::new(cog::Settings::new(server.url().clone(), "image")));
         let inputs = json!({"num_inference_steps": 1, "pause": 0.05});
-        compare(Subject { name: "image", engine, inputs, flags: "--steps 1 --pause 0.05", jobs: 100 }).await?;
+        compare(Subject { name: "image", engine, inputs, flags: "--steps 1 --pause 0.05", jobs: 100 })
+            .await?;
     }
     if wanted("llama") {
         let server = llama_server::Llama::start();
         let settings = json!({"url": server.url, "name": "llama", "extra": {"cache_prompt": false}});
         let engine = openai::engine(serde_json::from_value(settings)?);
         let inputs = json!({"max_tokens": 16, "temperature": 0.0});
-        compare(Subject { name: "llama", engine, inputs, flags: "--max-tokens 16 --temperature 0", jobs: 30 }).await?;
+        compare(Subject {
+            name: "llama",
+            engine,
+            inputs,
+            flags: "--max-tokens 16 --temperature 0",
+            jobs: 30,
+        })
+        .await?;
     }
     if wanted("together") {
         together().await?;
@@ -78,11 +86,7 @@ async fn compare(subject: Subject) -> anyhow::Result<()> {
         let direct = directly(&subject).await?;
         let riff = through(&subject).await?;
         let ms = 1_000.0 / direct;
-        println!(
-            "| {} | {ms:.0} ms | {direct:.2}/s | {riff:.2}/s | {:.3} |",
-            subject.name,
-            riff / direct
-        );
+        println!("| {} | {ms:.0} ms | {direct:.2}/s | {riff:.2}/s | {:.3} |", subject.name, riff / direct);
     }
     Ok(())
 }
@@ -168,7 +172,12 @@ async fn together() -> anyhow::Result<()> {
             };
             rates.push(through(&subject).await?);
         }
-        println!("| gguf | off {:.2}/s | on {:.2}/s | on / off {:.2} |", rates[0], rates[1], rates[1] / rates[0]);
+        println!(
+            "| gguf | off {:.2}/s | on {:.2}/s | on / off {:.2} |",
+            rates[0],
+            rates[1],
+            rates[1] / rates[0]
+        );
     }
     Ok(())
 }

@@ -7,12 +7,7 @@ use super::{
     finish::{Retry, put_back_or_fail},
     pick::{Search, pick},
 };
-use crate::{
-    job::Job,
-    recipe::Recipe,
-    seam::Millis,
-    store::read_json,
-};
+use crate::{job::Job, recipe::Recipe, seam::Millis, store::read_json};
 
 /// A job put into a worker's hands.
 #[derive(Debug, Clone)]
@@ -33,11 +28,7 @@ struct HeldRow {
 impl Store {
     /// Leases to a worker the first job in the fair order that it can serve, with those that run together with it, and
     /// moves virtual time to them. Gives none if there is none.
-    pub async fn lease(
-        &self,
-        search: &Search<'_>,
-        lease_until: Millis,
-    ) -> Result<Vec<Leased>, StoreError> {
+    pub async fn lease(&self, search: &Search<'_>, lease_until: Millis) -> Result<Vec<Leased>, StoreError> {
         if self.next_for(search).await?.is_none() {
             return Ok(Vec::new());
         }

@@ -156,7 +156,10 @@ async fn costs_are_learnt_for_each_worker_and_do_not_run_away() {
     community.finish("slow", &lease, 1.0).await.unwrap();
     let next = community.job(&alice, "a lighthouse").await;
     let (model, worker) = (next.estimate_ms, eta_ms(&community, &next).await.unwrap());
-    assert!(worker < model - 200, "what this worker takes changes faster than what all take: {worker}, {model}");
+    assert!(
+        worker < model - 200,
+        "what this worker takes changes faster than what all take: {worker}, {model}"
+    );
 }
 
 #[tokio::test]

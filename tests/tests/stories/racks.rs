@@ -59,7 +59,11 @@ async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     riff.start().await.unwrap();
     let ended = program.ended(&job).await.unwrap();
     assert_eq!(ended["state"], "succeeded", "{ended}");
-    assert!(!riff.log().contains(&format!("leased job=\"{job}\"")), "its first attempt went on: {}", riff.log());
+    assert!(
+        !riff.log().contains(&format!("leased job=\"{job}\"")),
+        "its first attempt went on: {}",
+        riff.log()
+    );
 
     let job = program.job("a hen --model paint --seed 5 --steps 20 --pause 0.1").await.unwrap();
     riff.logged(&format!("leased job=\"{job}\"")).await.unwrap();

@@ -112,8 +112,7 @@ impl Stage {
         let engines = Engines::of_makers(vec![("staged".to_owned(), concurrent, Box::new(make))]);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let task =
-            tokio::spawn(async move { runner::run(&client, &engines, &stopped).await.unwrap() });
+        let task = tokio::spawn(async move { runner::run(&client, &engines, &stopped).await.unwrap() });
         Self { begun, go, made, stop, task }
     }
 

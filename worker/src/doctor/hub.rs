@@ -39,22 +39,28 @@ fn of_standing(hub: &str, standing: &Standing, difference: Option<Duration>) -> 
     ];
     findings.push(match standing.protocol {
         PROTOCOL => Finding::fine("protocol", format!("both speak version {PROTOCOL}")),
-        other => {
-            Finding::trouble("protocol", format!("the hub speaks version {other}, this worker version {PROTOCOL}"))
-                .advise("Update the older of the two.")
-        }
+        other => Finding::trouble(
+            "protocol",
+            format!("the hub speaks version {other}, this worker version {PROTOCOL}"),
+        )
+        .advise("Update the older of the two."),
     });
     if standing.set_aside_ms > 0 {
         let (failures, seconds) = (standing.failures, standing.set_aside_ms.div_ceil(1_000));
-        let found = format!("{failures} attempts failed in a row: the hub gives this worker nothing for {seconds} s");
+        let found =
+            format!("{failures} attempts failed in a row: the hub gives this worker nothing for {seconds} s");
         findings.push(
-            Finding::trouble("standing", found).advise("The worker's log says why they failed. One success clears it."),
+            Finding::trouble("standing", found)
+                .advise("The worker's log says why they failed. One success clears it."),
         );
     }
     match difference {
         Some(difference) if difference > SAME_TIME => {
             let found = format!("the hub's clock and this one differ by {} s", difference.as_secs());
-            findings.push(Finding::note("clock", found).advise("Times in the logs will not match: turn on NTP on both."));
+            findings.push(
+                Finding::note("clock", found)
+                    .advise("Times in the logs will not match: turn on NTP on both."),
+            );
         }
         Some(_) => findings.push(Finding::fine("clock", "the same as the hub's")),
         None => {}
@@ -67,12 +73,15 @@ fn of_error(hub: &str, error: &CallError) -> Vec<Finding> {
     match error {
         CallError::Token(_) => vec![
             answers(),
-            Finding::trouble("token", "the hub does not know it, or it was revoked")
-                .advise("Make one on the hub with `riff token create --worker NAME`, and set RIFF_TOKEN or `token`."),
+            Finding::trouble("token", "the hub does not know it, or it was revoked").advise(
+                "Make one on the hub with `riff token create --worker NAME`, and set RIFF_TOKEN or `token`.",
+            ),
         ],
         CallError::Refused { status, .. } if *status == StatusCode::NOT_FOUND => vec![
             Finding::trouble("hub", format!("something answers at {hub} that is no hub, or an older one"))
-                .advise("`hub` is the address that `riff` prints when it starts. Update the older of the two."),
+                .advise(
+                    "`hub` is the address that `riff` prints when it starts. Update the older of the two.",
+                ),
         ],
         CallError::Unreachable(error) if error.is_decode() => vec![
             Finding::trouble("hub", format!("something answers at {hub} that is no hub"))
@@ -99,8 +108,7 @@ mod tests {
 
     #[test]
     fn what_a_hub_says_is_told_in_words() {
-        let standing =
-            Standing { protocol: PROTOCOL, worker: "rack-1".into(), failures: 0, set_aside_ms: 0 };
+        let standing = Standing { protocol: PROTOCOL, worker: "rack-1".into(), failures: 0, set_aside_ms: 0 };
         insta::assert_snapshot!(told(of_standing("http://hub:7433", &standing, Some(Duration::ZERO))), @r#"
         ok    hub       http://hub:7433 answers
         ok    token     the hub calls this worker "rack-1"

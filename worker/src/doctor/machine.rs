@@ -93,17 +93,21 @@ impl Machine {
     fn of_weights(&self) -> Finding {
         let (folder, found) = (self.weights.0.display(), &self.weights.1);
         match found {
-            Ok(sizes) if sizes.is_empty() => {
-                Finding::note("weights", format!("{folder} has no .gguf file: no language model runs in this process"))
-            }
+            Ok(sizes) if sizes.is_empty() => Finding::note(
+                "weights",
+                format!("{folder} has no .gguf file: no language model runs in this process"),
+            ),
             Ok(sizes) => {
                 let gib = sizes.iter().sum::<u64>() as f64 / GIB;
                 Finding::fine("weights", format!("{folder} has {} .gguf files, {gib:.1} GiB", sizes.len()))
             }
-            Err(ErrorKind::NotFound) => {
-                Finding::note("weights", format!("{folder} is not there: no language model runs in this process"))
-                    .advise("Set `weights`, RIFF_WEIGHTS or --weights to the folder that has them, if there are any.")
-            }
+            Err(ErrorKind::NotFound) => Finding::note(
+                "weights",
+                format!("{folder} is not there: no language model runs in this process"),
+            )
+            .advise(
+                "Set `weights`, RIFF_WEIGHTS or --weights to the folder that has them, if there are any.",
+            ),
             Err(kind) => Finding::trouble("weights", format!("{folder} cannot be read: {kind}"))
                 .advise("Let the user that the worker runs as read it."),
         }
@@ -114,15 +118,21 @@ impl Machine {
         let found = format!("{:.1} of {:.1} GiB are available", gib(memory.available), gib(memory.total));
         let largest = self.weights.1.iter().flatten().copied().max().unwrap_or(0);
         match largest > memory.available && self.gpus.is_empty() {
-            true => Finding::trouble("memory", format!("{found}, and the largest weights take {:.1}", gib(largest)))
-                .advise("Stop what else runs here, or use smaller weights."),
+            true => Finding::trouble(
+                "memory",
+                format!("{found}, and the largest weights take {:.1}", gib(largest)),
+            )
+            .advise("Stop what else runs here, or use smaller weights."),
             false => Finding::fine("memory", found),
         }
     }
 
     fn of_gpus(&self) -> Vec<Finding> {
         if self.gpus.is_empty() {
-            return vec![Finding::fine("GPU", "none found by nvidia-smi: engines in this process use the processor")];
+            return vec![Finding::fine(
+                "GPU",
+                "none found by nvidia-smi: engines in this process use the processor",
+            )];
         }
         let of = |gpu: &Gpu| {
             let gib = |mib: u64| mib as f64 / 1_024.0;
@@ -132,8 +142,11 @@ impl Machine {
         let mut findings: Vec<Finding> = self.gpus.iter().map(of).collect();
         if !self.cuda {
             findings.push(
-                Finding::note("GPU", "this riff-worker was built without CUDA: its own engines use the processor")
-                    .advise("Build it with `--features cuda`, or leave the GPU to the servers in [[engine]]."),
+                Finding::note(
+                    "GPU",
+                    "this riff-worker was built without CUDA: its own engines use the processor",
+                )
+                .advise("Build it with `--features cuda`, or leave the GPU to the servers in [[engine]]."),
             );
         }
         findings
@@ -190,7 +203,9 @@ mod tests {
     fn a_machine_is_described() {
         let machine = Machine {
             weights: ("/weights".into(), Ok(vec![93 << 20, 5 << 30])),
-            memory: memory("MemTotal:       25165824 kB\nMemFree:         1 kB\nMemAvailable:   12582912 kB\n"),
+            memory: memory(
+                "MemTotal:       25165824 kB\nMemFree:         1 kB\nMemAvailable:   12582912 kB\n",
+            ),
             gpus: gpu("NVIDIA H100 80GB HBM3, 81559, 81072").into_iter().collect(),
             disks: vec![Disk { folder: "/weights".into(), free: 80 << 30 }],
             cuda: false,

@@ -82,6 +82,9 @@ pub struct Sources {
     pub configured: Vec<Configured>,
 }
 
+/// Makes an engine.
+pub type Maker = Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
 /// An engine that can be made, and made anew after it crashed.
 pub(crate) struct Source {
     /// For the log.
@@ -89,7 +92,7 @@ pub(crate) struct Source {
     /// How many of its jobs run at once, where it does not take turns with the others.
     pub concurrent: Option<u32>,
     /// Makes it.
-    pub open: Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>,
+    pub open: Maker,
 }
 
 impl Source {
@@ -123,7 +126,14 @@ impl Sources {
 /// Whether an error is that of CUDA, PyTorch, JAX or the system when memory runs out.
 pub(crate) fn is_out_of_memory(reason: &str) -> bool {
     let reason = reason.to_lowercase();
-    ["out of memory", "out_of_memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
-        .iter()
-        .any(|sign| reason.contains(sign))
+    [
+        "out of memory",
+        "out_of_memory",
+        "outofmemory",
+        "resource_exhausted",
+        "memoryerror",
+        "cannot allocate memory",
+    ]
+    .iter()
+    .any(|sign| reason.contains(sign))
 }

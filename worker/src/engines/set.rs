@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Source, Sources};
+use super::{Maker, Source, Sources};
 use crate::engine::{Engine, EngineError};
 
 /// How long after an answer an engine is asked again what it serves.
@@ -93,7 +93,7 @@ impl Engines {
 
     /// Engines that are made by these functions, and made anew when they crash. Each has a name for the log, and the
     /// number of its jobs that run at once, where it does not take turns with the others.
-    pub fn of_makers(makers: Vec<(String, Option<u32>, Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>)>) -> Self {
+    pub fn of_makers(makers: Vec<(String, Option<u32>, Maker)>) -> Self {
         let source = |(name, concurrent, open)| Source { name, concurrent, open };
         Self::of_sources(makers.into_iter().map(source).collect())
     }
@@ -321,7 +321,8 @@ impl Slot {
         self.write(|known| {
             let due = Instant::now() + backoff;
             let backoff = (backoff * 2).min(BACKOFF.1);
-            *known = Known { trouble: Some(error.to_string()), due, backoff, after_crash, ..Known::default() };
+            *known =
+                Known { trouble: Some(error.to_string()), due, backoff, after_crash, ..Known::default() };
         });
     }
 

@@ -107,6 +107,8 @@ async fn make(session: &Session<'_>, pool: &Pool, group: &[Held], run: &Run<'_>)
     };
     let watched = async {
         let mut shown = group[0].shown.subscribe();
+        // The engine may have shown something already.
+        shown.mark_changed();
         while shown.changed().await.is_ok() {
             run.progress(shown.borrow_and_update().done);
         }
@@ -200,7 +202,11 @@ fn run_group<'a>(
         let made = engine.run_batch(runs).await;
         if made.iter().any(|made| matches!(made, Err(EngineError::OutOfMemory(_)))) {
             let half = runs.len().div_ceil(2);
-            tracing::warn!(jobs = runs.len(), then = half, "out of memory: fewer jobs run together from now on");
+            tracing::warn!(
+                jobs = runs.len(),
+                then = half,
+                "out of memory: fewer jobs run together from now on"
+            );
             pool.limit(model, half);
             return run_parts(engine, pool, runs, half).await;
         }

@@ -99,9 +99,7 @@ impl Files for HubFiles {
                 Err(CallError::Refused { status: StatusCode::NOT_FOUND, .. }) => {
                     Err(EngineError::Input(format!("the hub does not have the picture {blob} any more")))
                 }
-                Err(error) => {
-                    Err(EngineError::Failed(format!("the picture {blob} did not arrive: {error}")))
-                }
+                Err(error) => Err(EngineError::Failed(format!("the picture {blob} did not arrive: {error}"))),
             }
         };
         cell.get_or_try_init(fetch).await.cloned()

@@ -83,7 +83,8 @@ impl Slots {
         if state.running.len() + state.waiting < self.size {
             return Some(Wish::Now);
         }
-        let soon = || state.running.values().any(|run| run.left(&state.took).is_some_and(|left| left < AHEAD));
+        let soon =
+            || state.running.values().any(|run| run.left(&state.took).is_some_and(|left| left < AHEAD));
         (state.waiting == 0 && !state.in_vain && soon()).then_some(Wish::Ahead)
     }
 

@@ -37,7 +37,10 @@ fn sections_become_engines() {
         "#,
     )
     .unwrap();
-    assert_eq!((settings.weights.as_path(), settings.hub.as_str()), ("elsewhere".as_ref(), "http://127.0.0.1:7433"));
+    assert_eq!(
+        (settings.weights.as_path(), settings.hub.as_str()),
+        ("elsewhere".as_ref(), "http://127.0.0.1:7433")
+    );
     assert_eq!(settings.engines.len(), 3);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
     let openai = format!("{:?}", settings.engines[2]);

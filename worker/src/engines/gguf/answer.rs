@@ -62,7 +62,8 @@ fn grow(language: &Language, next: &mut [(Answer<'_>, u32)]) -> Result<(), Engin
     let wanted = || contexts.iter().any(|context| !context.cancel.is_cancelled());
     let mut parts: Vec<(&[u32], &mut Memory)> =
         next.iter_mut().map(|(answer, token)| (std::slice::from_ref(&*token), &mut answer.memory)).collect();
-    let logits = language.llama.forward(&mut parts, &wanted).map_err(failed)?.ok_or(EngineError::Cancelled)?;
+    let logits =
+        language.llama.forward(&mut parts, &wanted).map_err(failed)?.ok_or(EngineError::Cancelled)?;
     for ((answer, _), logits) in next.iter_mut().zip(logits) {
         answer.logits = logits;
     }

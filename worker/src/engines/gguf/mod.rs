@@ -145,10 +145,8 @@ impl Engine for GgufEngine {
             Some(entry) => entry.load().await,
             None => Err(unknown()),
         };
-        let requests: Result<Vec<_>, EngineError> = runs
-            .iter()
-            .map(|(recipe, context)| Ok((Request::read(recipe)?, (*context).clone())))
-            .collect();
+        let requests: Result<Vec<_>, EngineError> =
+            runs.iter().map(|(recipe, context)| Ok((Request::read(recipe)?, (*context).clone()))).collect();
         // They differ in prompt and seed alone: what is wrong with one is wrong with all.
         let answered = match (language, requests) {
             (Ok(language), Ok(requests)) => blocking(move || Ok(answer::all(&language, &requests))).await,

@@ -90,7 +90,8 @@ async fn answers_that_grow_together_are_those_that_each_gives_alone() {
     let engine = engine().await;
     let spec = spec(engine);
     let questions = ["Tell me a story about a fox.", "What is 2+2?", "Name three colours.", "cancelled"];
-    let of = |(seed, question): (usize, &&str)| recipe(&spec, question, json!({"seed": seed, "temperature": 1.2}));
+    let of =
+        |(seed, question): (usize, &&str)| recipe(&spec, question, json!({"seed": seed, "temperature": 1.2}));
     let recipes: Vec<Recipe> = questions.iter().enumerate().map(of).collect();
     let contexts: Vec<RunContext> = questions.iter().map(|_| RunContext::default()).collect();
     contexts[3].cancel.cancel();
