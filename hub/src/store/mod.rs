@@ -9,6 +9,7 @@ mod admit;
 mod catalogue;
 mod community;
 mod finish;
+mod learn;
 mod lease;
 mod lineage;
 mod moderate;

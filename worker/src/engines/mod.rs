@@ -86,6 +86,9 @@ pub struct Sources {
     pub configured: Vec<Configured>,
 }
 
+/// Makes an engine.
+pub type Maker = Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
 /// An engine that can be made, and made anew after it crashed.
 pub(crate) struct Source {
     /// For the log.
@@ -93,7 +96,7 @@ pub(crate) struct Source {
     /// How many of its jobs run at once, where it does not take turns with the others.
     pub concurrent: Option<u32>,
     /// Makes it.
-    pub open: Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>,
+    pub open: Maker,
 }
 
 impl Source {

@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Source, Sources};
+use super::{Maker, Source, Sources};
 use crate::engine::{Engine, EngineError};
 
 /// How long after an answer an engine is asked again what it serves.
@@ -74,9 +74,6 @@ pub struct Condition {
     /// Why it cannot say what it serves.
     pub trouble: Option<String>,
 }
-
-/// Makes an engine, and makes it anew after it crashed.
-type Maker = Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
 
 impl Engines {
     /// The engines of this build and of the settings. They are first asked what they serve by [`Self::discover`].

@@ -107,6 +107,8 @@ async fn make(session: &Session<'_>, pool: &Pool, group: &[Held], run: &Run<'_>)
     };
     let watched = async {
         let mut shown = group[0].shown.subscribe();
+        // The engine may have shown something already.
+        shown.mark_changed();
         while shown.changed().await.is_ok() {
             run.progress(shown.borrow_and_update().done);
         }
