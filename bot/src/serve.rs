@@ -167,7 +167,7 @@ async fn start_worker(
             tracing::error!("the engines crashed while they were opened");
             return;
         };
-        if let Err(error) = runner::run(&client, IN_PROCESS, &engines, &stop).await {
+        if let Err(error) = runner::run(&client, &engines, &stop).await {
             tracing::error!(%error, "the worker in this process stopped");
         }
     })))

@@ -30,7 +30,7 @@ pub struct Riff {
 }
 
 /// Everything that the process wrote to standard error since its last start.
-type Log = watch::Receiver<String>;
+pub(crate) type Log = watch::Receiver<String>;
 
 struct Running {
     child: Child,
@@ -190,7 +190,7 @@ impl Riff {
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         let mut running = self.running.take().context("riff is not running")?;
         let pid = running.child.id().context("riff has ended already")?;
-        Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        terminate(pid).await?;
         Ok(timeout(PATIENCE, running.child.wait()).await??)
     }
 
@@ -217,10 +217,7 @@ impl Riff {
 
     /// Waits until the process has logged something.
     pub async fn logged(&self, words: &str) -> anyhow::Result<()> {
-        let mut log = self.log.clone();
-        let found = timeout(PATIENCE, log.wait_for(|log| log.contains(words))).await;
-        found.with_context(|| format!("{words:?} was not logged: {}", self.log()))??;
-        Ok(())
+        logged(&self.log, words).await
     }
 
     /// Waits until the worker in the process is there.
@@ -247,7 +244,7 @@ impl Riff {
     /// The same, serving those models.
     pub async fn worker_of(&self, name: &str, models: Vec<ModelSpec>) -> anyhow::Result<Worker> {
         let token = self.cli(&["token", "create", "--worker", name]).await?;
-        Worker::hello(self.url(), name, &token, models).await
+        Worker::hello(self.url(), &token, models).await
     }
 
     /// Whoever looks into the database behind the hub's back.
@@ -256,7 +253,23 @@ impl Riff {
     }
 }
 
-async fn read_log(stderr: ChildStderr, told: watch::Sender<String>) {
+/// Asks a process to stop.
+pub(crate) async fn terminate(pid: u32) -> anyhow::Result<()> {
+    Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+    Ok(())
+}
+
+/// Waits until a process has logged something.
+pub(crate) async fn logged(log: &Log, words: &str) -> anyhow::Result<()> {
+    let mut log = log.clone();
+    let found = timeout(PATIENCE, log.wait_for(|log| log.contains(words))).await.map(|found| found.map(drop));
+    match found {
+        Ok(Ok(())) => Ok(()),
+        _ => bail!("{words:?} was not logged: {}", *log.borrow()),
+    }
+}
+
+pub(crate) async fn read_log(stderr: ChildStderr, told: watch::Sender<String>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         told.send_modify(|log| {

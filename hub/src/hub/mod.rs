@@ -3,8 +3,10 @@
 
 mod ask;
 mod choose;
+mod give;
 mod idle;
 mod moderate;
+mod overflow;
 mod own;
 mod people;
 mod picture;
@@ -12,7 +14,7 @@ mod submit;
 mod view;
 mod work;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -24,6 +26,7 @@ use tokio::{
 use crate::{
     admission::{Rate, Rates},
     blobs::{BlobError, Blobs},
+    canonical::Digest,
     queue::Line,
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
@@ -128,6 +131,15 @@ pub enum OpenError {
     Blobs(#[from] BlobError),
 }
 
+/// What is known of a worker and not worth storing.
+#[derive(Debug, Clone, Default)]
+struct Presence {
+    /// When it was last heard of.
+    at: Millis,
+    /// The versions that it had in memory when it last asked for work.
+    loaded: HashSet<Digest>,
+}
+
 /// The state of one hub process. What must survive it is in the store and the blobs; the rest may be lost at any time.
 pub struct Hub {
     /// The database.
@@ -139,8 +151,8 @@ pub struct Hub {
     settings: Settings,
     rates: Rates,
     live: DashMap<String, Live>,
-    /// When each worker was last heard of.
-    presence: DashMap<String, Millis>,
+    /// When each worker was last heard of, and what it has in memory.
+    presence: DashMap<String, Presence>,
     /// The names under which members entered, by id.
     people: DashMap<String, String>,
     /// The rooms that were entered, by id.
@@ -228,8 +240,20 @@ impl Hub {
         let _ = self.events.send(event);
     }
 
+    /// Notes that a worker was heard of.
+    fn heard_of(&self, worker: &str) {
+        self.presence.entry(worker.to_owned()).or_default().at = self.seam.now();
+    }
+
     fn retry(&self) -> Retry {
         Retry::UpTo {
+            attempts: self.settings.max_attempts,
+            backoff_ms: self.settings.backoff.as_millis() as i64,
+        }
+    }
+
+    fn elsewhere(&self) -> Retry {
+        Retry::Elsewhere {
             attempts: self.settings.max_attempts,
             backoff_ms: self.settings.backoff.as_millis() as i64,
         }

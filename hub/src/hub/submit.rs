@@ -9,7 +9,7 @@ use crate::{
     admission::Refusal,
     canonical::Digest,
     job::{Job, Lane},
-    model::{Cost, Media, ModelSpec, input},
+    model::{Media, ModelSpec, input},
     prompt::{self, Defaults, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
     riff::{self, Pan, Strength},
@@ -240,7 +240,7 @@ impl Hub {
             .into_iter()
             .map(|(recipe, model)| NewJob {
                 id: self.seam.id(),
-                estimate_ms: estimate_ms(&recipe, &model.spec.cost, model.cost_ratio),
+                estimate_ms: model.spec.cost.estimate_ms(&recipe, model.cost_ratio),
                 recipe,
                 reply: reply.take(),
             })
@@ -273,15 +273,6 @@ impl Hub {
         let (recipe, model) = self.recipe_and_model(parent).await?;
         Ok(prompt::render(&recipe.prompt, &recipe.params, &model.spec))
     }
-}
-
-/// What a run is expected to cost in milliseconds of the device; at least 1.
-pub fn estimate_ms(recipe: &Recipe, cost: &Cost, ratio: f64) -> i64 {
-    let (width, height) = recipe.size().unwrap_or((0, 0));
-    let megapixels = f64::from(width) * f64::from(height) * f64::from(recipe.count()) / 1e6;
-    let tokens = recipe.integer("max_tokens").unwrap_or(0) as f64;
-    let seconds = cost.fixed + cost.per_megapixel * megapixels + cost.per_token * tokens;
-    ((seconds * ratio * 1_000.0).ceil() as i64).max(1)
 }
 
 fn quota_sentence(error: StoreError, now: Millis) -> Refusal {

@@ -11,7 +11,7 @@ use crate::{
     model::ModelSpec,
     queue::{Line, Place, Waiting},
     recipe::{Recipe, RecipeId},
-    store::Whole,
+    store::{StoreError, Whole},
 };
 
 /// Jobs up to which the queue is looked at anew for each place in it.
@@ -51,7 +51,7 @@ impl JobView {
     /// One line on where the job stands.
     pub fn status(&self) -> String {
         let retried =
-            if self.job.attempt > 1 { format!(", attempt {}", self.job.attempt) } else { String::new() };
+            if self.job.tries() > 1 { format!(", attempt {}", self.job.tries()) } else { String::new() };
         match self.job.state {
             State::Queued => match self.place {
                 Some(place) => place_line(&self.model.name, place),
@@ -160,7 +160,7 @@ impl Hub {
     }
 
     /// The queue: as it is while it is short, and as it was a moment ago while it is long.
-    async fn line(&self) -> Result<Arc<Line>, Refusal> {
+    pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
         let mut played = self.line.lock().await;
         if let Some((at, line)) = &*played
             && line.len() > SHORT
@@ -168,7 +168,7 @@ impl Hub {
         {
             return Ok(line.clone());
         }
-        let fleet = self.store.fleet(&self.present_workers(), self.seam.now()).await?;
+        let fleet = self.store.fleet(&self.present(), self.seam.now()).await?;
         let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
         *played = Some((Instant::now(), line.clone()));
         Ok(line)

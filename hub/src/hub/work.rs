@@ -1,4 +1,4 @@
-//! The workers' side of the loop: lease, report, store outputs, complete, fail.
+//! What workers tell of the jobs they hold: report, store outputs, complete, fail.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::{
     media::{self, BadMedia, Checked},
     model::Media,
     recipe::Recipe,
-    schema::{self, BadSpec},
+    schema::BadSpec,
     step,
     store::{Completion, Ending, Retry, StoreError},
     wire,
@@ -67,61 +67,12 @@ pub enum WorkError {
     Blobs(#[from] BlobError),
 }
 
-/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest time a request is held.
-const MAX_HOLD: Duration = Duration::from_secs(60);
+pub(super) const MAX_HOLD: Duration = Duration::from_secs(60);
 /// Longest device time that one attempt may charge.
 const MAX_COST_MS: i64 = 24 * 60 * 60 * 1_000;
 
 impl Hub {
-    /// Takes in a worker's announcement.
-    pub async fn hello(&self, worker: &str, hello: &wire::Hello) -> Result<wire::Welcome, WorkError> {
-        if hello.protocol != wire::PROTOCOL {
-            return Err(WorkError::Protocol(hello.protocol));
-        }
-        for spec in &hello.models {
-            schema::check_spec(spec).map_err(|source| WorkError::Spec { name: spec.name.clone(), source })?;
-        }
-        let now = self.seam.now();
-        self.store.hello(worker, &hello.models, now).await?;
-        self.presence.insert(worker.to_owned(), now);
-        let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
-        tracing::info!(worker, models = names.join(" "), "worker is here");
-        self.look_at_models().await?;
-        Ok(wire::Welcome {
-            heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
-            lease_ms: self.settings.lease.as_millis() as u64,
-        })
-    }
-
-    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued.
-    pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
-        let unknown = || WorkError::Unknown(worker.to_owned());
-        let waiting = self.idle.place(self.store.served_by_worker(worker).await?.ok_or_else(unknown)?);
-        let deadline = Instant::now() + hold.min(MAX_HOLD);
-        loop {
-            waiting.wait();
-            let now = self.seam.now();
-            self.presence.insert(worker.to_owned(), now);
-            if let Some(leased) = self.store.lease(worker, now, self.lease_until()).await? {
-                step::done("leased");
-                tracing::info!(job = leased.job.id, worker, attempt = leased.job.attempt, "leased");
-                self.tell(&leased.job.channel, &leased.job.id, Change::State);
-                return Ok(Some(wire::Lease {
-                    attempt: leased.job.attempt as u32,
-                    recipe_id: leased.job.recipe,
-                    job: leased.job.id,
-                    recipe: leased.recipe,
-                }));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
-        }
-    }
-
     /// Takes a heartbeat with its progress.
     pub async fn report(
         &self,
@@ -129,7 +80,7 @@ impl Hub {
         job: &str,
         report: wire::Report,
     ) -> Result<wire::Signal, WorkError> {
-        self.presence.insert(worker.to_owned(), self.seam.now());
+        self.heard_of(worker);
         let renewed = self.store.report(job, worker, report.attempt, self.lease_until()).await;
         if let Err(StoreError::LeaseLost { .. }) = renewed {
             return self.signal_of(worker, job, report.attempt).await;
@@ -246,13 +197,14 @@ impl Hub {
 
     /// Ends a job in success.
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
-        let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
+        let ms = |seconds: f64| ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS);
         let completion = Completion {
             job,
             worker,
             attempt: done.attempt,
             outputs: i64::from(done.outputs),
-            cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
+            run_ms: ms(done.gpu_seconds),
+            load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
         };
         let ending = self.store.complete(&completion, self.seam.now()).await?;
@@ -266,7 +218,11 @@ impl Hub {
 
     /// Ends an attempt in failure.
     pub async fn fail(&self, worker: &str, job: &str, fail: &wire::Fail) -> Result<(), WorkError> {
-        let retry = if fail.retry { self.retry() } else { Retry::Never };
+        let retry = match (fail.retry, fail.kind) {
+            (false, _) => Retry::Never,
+            (true, wire::FailKind::Other) => self.retry(),
+            (true, wire::FailKind::OutOfMemory) => self.elsewhere(),
+        };
         let reason: String = fail.reason.chars().take(500).collect();
         let held = (job, worker, fail.attempt);
         let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
@@ -289,15 +245,8 @@ impl Hub {
         }
     }
 
-    fn lease_until(&self) -> i64 {
+    pub(super) fn lease_until(&self) -> i64 {
         self.seam.now() + self.settings.lease.as_millis() as i64
-    }
-
-    /// The workers heard of within the last two leases.
-    pub(super) fn present_workers(&self) -> Vec<String> {
-        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
-        let here = self.presence.iter().filter(|entry| *entry.value() >= since);
-        here.map(|entry| entry.key().clone()).collect()
     }
 }
 

@@ -130,8 +130,8 @@ const INSERT: &str = "
         SELECT $2, key, value ->> 'recipe', value ->> 'index', $7 FROM json_each($6) WHERE true
         ON CONFLICT DO NOTHING;
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                     expires_at, created_at, private, reply, allowance_ms)
-        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17);
+                     expires_at, created_at, private, reply, allowance_ms, shape, amount)
+        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
     UPDATE member SET last_finish = $12 WHERE id = $8;
     SELECT * FROM job WHERE id = $1";
@@ -162,6 +162,8 @@ async fn insert(
         .bind(&job.reply)
         .bind(admitted.allowance_ms)
         .bind(admitted.period)
+        .bind(job.recipe.shape().to_string())
+        .bind(job.recipe.amount())
         .fetch_one(&mut **tx)
         .await?;
     Ok(enqueued)

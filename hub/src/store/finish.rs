@@ -3,14 +3,19 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError, illegal, read_json};
+use super::{
+    Store, StoreError, illegal,
+    learn::{blame, had_no_room, learn},
+    read_json,
+};
 use crate::{
     job::{Job, Output, State},
+    model::Cost,
     recipe::Recipe,
     seam::Millis,
 };
 
-type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
+pub(super) type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
 
 /// A worker's word that a job is done.
 #[derive(Debug, Clone)]
@@ -23,8 +28,10 @@ pub struct Completion<'a> {
     pub attempt: u32,
     /// How many outputs the worker says it stored.
     pub outputs: i64,
-    /// Measured cost.
-    pub cost_ms: i64,
+    /// Time of the device, in milliseconds.
+    pub run_ms: i64,
+    /// Time to load the weights, in milliseconds; 0 if they were in memory.
+    pub load_ms: i64,
     /// Allowance of a member's period where the job has none of its own, so that settling never goes below zero.
     pub allowance_ms: i64,
 }
@@ -36,6 +43,13 @@ pub enum Retry {
     Never,
     /// The attempt is at fault.
     UpTo {
+        /// Attempts in all.
+        attempts: i64,
+        /// Wait before the second attempt; doubles each time.
+        backoff_ms: i64,
+    },
+    /// The worker has too little memory for the job: it is left for others, and nobody is to blame.
+    Elsewhere {
         /// Attempts in all.
         attempts: i64,
         /// Wait before the second attempt; doubles each time.
@@ -111,7 +125,8 @@ impl Store {
         if !is_its || !job.state.is_held() {
             return Err(StoreError::LeaseLost { job: done.job.to_owned(), attempt: done.attempt });
         }
-        let asked = i64::from(read_json::<Recipe>("recipe", &account.body)?.count());
+        let recipe: Recipe = read_json("recipe", &account.body)?;
+        let asked = i64::from(recipe.count());
         let stored = account.stored;
         if stored != asked || stored != done.outputs {
             let what = format!(
@@ -121,8 +136,11 @@ impl Store {
             return Err(StoreError::Missing(what));
         }
         // A worker is not trusted: it cannot charge for longer than it held the job.
-        let cost_ms = done.cost_ms.min(now - job.leased_at.unwrap_or(now)).max(0);
-        learn(&mut tx, job, cost_ms, now).await?;
+        let held_ms = now - job.leased_at.unwrap_or(now);
+        let cost_ms = done.run_ms.min(held_ms).max(0);
+        let announced_ms = read_json::<Cost>("model", &account.announced)?.estimate_ms(&recipe, 1.0);
+        let ratio = (cost_ms as f64 / announced_ms as f64).clamp(0.01, 100.0);
+        learn(&mut tx, job, ratio, done.load_ms.min(held_ms).max(0), now).await?;
         let charge_ms = account.charge_ms(cost_ms, done.allowance_ms);
         let job = end(&mut tx, job, End::Success { cost_ms, charge_ms }, now).await?;
         tx.commit().await?;
@@ -139,6 +157,9 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin().await?;
         let job = held(&mut tx, job, worker, attempt).await?;
+        if let Retry::Elsewhere { .. } = retry {
+            had_no_room(&mut tx, &job.id, worker, now).await?;
+        }
         let job = put_back_or_fail(&mut tx, &job, reason, retry, now).await?;
         tx.commit().await?;
         Ok(job)
@@ -197,6 +218,8 @@ struct Account {
     job: Job,
     /// Its recipe, as stored.
     body: String,
+    /// What its model announces of costs, as stored.
+    announced: String,
     /// How many outputs its attempt has stored.
     stored: i64,
     /// What was reserved, in milliseconds of the device.
@@ -217,11 +240,11 @@ impl Account {
 
 async fn account(tx: Tx<'_, '_>, job: &str) -> Result<Account, StoreError> {
     sqlx::query_as(
-        "SELECT job.*, body, -gpu_ms AS reserved_ms,
+        "SELECT job.*, body, model.spec ->> '$.cost' AS announced, -gpu_ms AS reserved_ms,
                 (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
                 (SELECT SUM(l.gpu_ms) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
                     AS balance_ms
-         FROM job JOIN recipe ON recipe.id = job.recipe
+         FROM job JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
          JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = ?",
     )
     .bind(job)
@@ -291,17 +314,23 @@ pub(super) async fn put_back_or_fail(
     retry: Retry,
     now: Millis,
 ) -> Result<Job, StoreError> {
-    let again = match retry {
-        Retry::Never => None,
+    let (attempts, backoff_ms) = match retry {
+        Retry::Never => (0, 0),
+        Retry::Elsewhere { attempts, backoff_ms } => (attempts, backoff_ms),
         Retry::UpTo { attempts, backoff_ms } => {
             if let Some(worker) = &job.worker {
                 blame(tx, worker, now).await?;
             }
-            (job.attempt < attempts).then(|| backoff_ms << (job.attempt - 1).clamp(0, 10))
+            (attempts, backoff_ms)
         }
     };
+    let again = (job.tries() < attempts).then(|| backoff_ms << (job.tries() - 1).clamp(0, 10));
     let Some(wait) = again else {
-        return end(tx, job, End::Failed(reason), now).await;
+        let advice = match retry {
+            Retry::Elsewhere { .. } => ". Ask for less at once: a smaller size, fewer, or a shorter answer",
+            Retry::Never | Retry::UpTo { .. } => "",
+        };
+        return end(tx, job, End::Failed(&format!("{reason}{advice}")), now).await;
     };
     let job = sqlx::query_as(
         "UPDATE job SET state = 'queued', not_before = ?, reason = ?, worker = NULL, lease_until = NULL
@@ -317,41 +346,6 @@ pub(super) async fn put_back_or_fail(
 
 pub(super) async fn expire(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
     end(tx, job, End::Expired, now).await
-}
-
-/// What a success teaches: the model's announced cost is corrected by what was measured (exponential moving average over
-/// about ten runs), and the worker is sound.
-async fn learn(tx: Tx<'_, '_>, job: &Job, cost_ms: i64, now: Millis) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE model SET cost_ratio = MIN(100.0, MAX(0.01, cost_ratio * (0.9 + 0.1 * $1 / MAX(1.0, $2))))
-             WHERE digest = $3;
-         UPDATE worker SET failures = 0, set_aside_until = 0, seen_at = $4 WHERE name = $5",
-    )
-    .bind(cost_ms as f64)
-    .bind(job.estimate_ms as f64)
-    .bind(job.model.to_string())
-    .bind(now)
-    .bind(&job.worker)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// A worker that fails five times in a row is set aside, each time twice as long, up to an hour.
-async fn blame(tx: Tx<'_, '_>, worker: &str, now: Millis) -> Result<(), StoreError> {
-    const TOLERATED: i64 = 5;
-    sqlx::query(
-        "UPDATE worker SET failures = failures + 1,
-             set_aside_until = CASE WHEN failures + 1 < ?3 THEN 0
-                 ELSE ?1 + MIN(3600000, 10000 << MIN(10, failures + 1 - ?3)) END
-         WHERE name = ?2",
-    )
-    .bind(now)
-    .bind(worker)
-    .bind(TOLERATED)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }
 
 /// A job cancelled before it was served must not cost the member its place: later tags move up.

@@ -9,11 +9,13 @@ mod admit;
 mod catalogue;
 mod community;
 mod finish;
+mod learn;
 mod lease;
 mod lineage;
 mod moderate;
 mod outbox;
 mod people;
+mod pick;
 mod view;
 
 use std::{path::Path, time::Duration};
@@ -24,7 +26,7 @@ use sqlx::{
 };
 
 pub use admit::{Admitted, NewJob};
-pub use catalogue::KnownModel;
+pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
 pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
@@ -32,6 +34,7 @@ pub use lineage::Relative;
 pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
+pub use pick::Search;
 pub use view::{Channel, PostRow, Whole};
 
 use crate::job::State;

@@ -3,7 +3,9 @@
 
 mod community;
 mod embed;
+mod give;
 mod grammar;
+mod overflow;
 mod queue;
 mod quota;
 mod riffs;

@@ -1,18 +1,15 @@
 //! Servers that answer as no Cog server should.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Body,
     extract::Request,
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use bytes::Bytes;
-use futures::{StreamExt, stream};
-use reqwest::Url;
+use reqwest12::Url;
 use riff_worker::engines::cog::{CogEngine, Settings};
 use serde_json::{Value, json};
 
@@ -34,28 +31,6 @@ pub fn says(value: Value) -> Answers {
 /// Any answer, made anew each time.
 pub fn answers<T: IntoResponse>(answer: impl Fn() -> T + Send + Sync + 'static) -> Answers {
     Arc::new(move || answer().into_response())
-}
-
-/// Bytes without end.
-pub fn endless() -> Response {
-    let chunk = Bytes::from(vec![b' '; 1 << 20]);
-    Body::from_stream(stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()))).into_response()
-}
-
-/// The beginning of a body, and then the connection is cut.
-pub fn truncated() -> Response {
-    let cut = stream::once(async {
-        // What came before is sent when the server has nothing more to send for a moment.
-        tokio::task::yield_now().await;
-        Err("cut")
-    });
-    let begin = stream::iter([Ok(Bytes::from_static(b"{\"status\": \"succ"))]);
-    Body::from_stream(begin.chain(cut)).into_response()
-}
-
-/// Headers, and then nothing.
-pub fn hanging() -> Response {
-    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()
 }
 
 pub fn html(status: StatusCode) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {

@@ -6,10 +6,10 @@ use figment::{
     Figment,
     providers::{Format, Toml},
 };
-use riff_worker::engines::{abstract_, cog, gguf, openai};
+use riff_worker::engines::{abstract_, cog, gguf, openai, replicate};
 use serde_json::{Value, json};
 
-use crate::{llama::Llama, suite::Subject, support::Cog};
+use crate::{llama::Llama, replicate::Replicate, suite::Subject, support::Cog};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -75,6 +75,13 @@ pub async fn cog_stream() -> Subject {
     )
 }
 
+/// Text whose end the server reports.
+pub async fn cog_background() -> Subject {
+    let server = Cog::shared("text").await;
+    let settings = cog::Settings { prefer: cog::Prefer::RespondAsync, ..server.settings() };
+    Subject { engine: cog::engine(settings), ..cog_text().await }
+}
+
 pub async fn openai() -> Subject {
     // llama.cpp gives the same bytes again only where it does not remember what it was asked before.
     let section = format!("url = \"{}\"\nextra = {{cache_prompt = false}}", Llama::shared().url);
@@ -85,4 +92,17 @@ pub async fn openai() -> Subject {
         long: json!({"max_tokens": 64}),
         bad: json!({"history": "none"}),
     }
+}
+
+/// A model of a service with Replicate's API, free of charge. The token is a variable that cargo sets for every test.
+pub async fn replicate(model: &'static str, quick: Value, long: Value, bad: Value) -> Subject {
+    let server = Replicate::start(env!("CARGO_PKG_NAME")).await;
+    let ledger = concat!(env!("CARGO_TARGET_TMPDIR"), "/replicate");
+    let section = format!(
+        "url = {:?}\ntoken_env = \"CARGO_PKG_NAME\"\nmonthly_usd = 0.0\nledger = {ledger:?}\n[[models]]\n\
+         id = \"acme/{model}\"\nname = {model:?}\nusd_per_run = 0.0",
+        server.url
+    );
+    let engine = replicate::engine(Figment::from(Toml::string(&section)).extract().unwrap());
+    Subject { engine, model, quick, long, bad }
 }

@@ -59,6 +59,7 @@ impl Default for AbstractEngine {
                 fingerprint: Digest::of_bytes(VERSION.as_bytes()),
                 cost: Cost { fixed: 0.05, per_megapixel: 0.35, per_token: 0.0, load: 0.0 },
                 mature: false,
+                overflow: None,
                 examples: EXAMPLES.map(str::to_owned).into(),
             },
         }
@@ -124,7 +125,7 @@ impl Engine for AbstractEngine {
         let context = context.clone();
         tokio::task::spawn_blocking(move || draw(&plan, &context))
             .await
-            .map_err(|error| EngineError::Failed(format!("painting crashed: {error}")))?
+            .map_err(|error| EngineError::Crashed(error.to_string()))?
     }
 }
 
