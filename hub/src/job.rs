@@ -137,6 +137,4 @@ pub struct Output {
     pub width: Option<i64>,
     /// Height in pixels, for pictures.
     pub height: Option<i64>,
-    /// A JPEG of at most 512 pixels a side, for pictures.
-    pub thumbnail: Option<String>,
 }

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod job;
 pub mod media;
 pub mod model;
+pub mod pictures;
 pub mod prompt;
 pub mod queue;
 pub mod recipe;

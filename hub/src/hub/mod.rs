@@ -8,6 +8,7 @@ mod moderate;
 mod own;
 mod people;
 mod picture;
+mod show;
 mod submit;
 mod view;
 mod work;
@@ -17,7 +18,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
-    sync::{Mutex, broadcast, watch},
+    sync::{Mutex, Semaphore, broadcast, watch},
     time::Instant,
 };
 
@@ -33,6 +34,7 @@ use idle::Idle;
 
 pub use ask::{Ask, Privacy};
 pub use picture::Opened;
+pub use show::Look;
 pub use submit::{RiffRequest, Twist};
 pub use view::{JobView, OutputView};
 pub use work::WorkError;
@@ -152,6 +154,8 @@ pub struct Hub {
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
+    /// Room for making pictures smaller.
+    makings: Semaphore,
 }
 
 impl Hub {
@@ -180,6 +184,7 @@ impl Hub {
             idle: Idle::default(),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
+            makings: Semaphore::new(show::MOST_AT_ONCE),
         })
     }
 

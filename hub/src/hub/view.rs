@@ -71,6 +71,11 @@ impl JobView {
         (self.live.progress * 100.0) as u32
     }
 
+    /// Its results that are pictures.
+    pub fn pictures(&self) -> impl Iterator<Item = &OutputView> {
+        self.outputs.iter().filter(|shown| shown.output.media_type.starts_with("image/"))
+    }
+
     /// Text of the answer: final, or so far.
     pub fn text(&self) -> Option<&str> {
         let done = self.outputs.first().and_then(|output| output.text.as_deref());

@@ -241,10 +241,6 @@ impl Hub {
         .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
         .and_then(|made| made)
         .map_err(|source| WorkError::Media { index, source })?;
-        let thumbnail = match made.thumbnail {
-            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
-            None => None,
-        };
         Ok(Output {
             idx: i64::from(index),
             bytes: made.bytes.len() as i64,
@@ -252,7 +248,6 @@ impl Hub {
             media_type: made.media_type.to_owned(),
             width: made.size.map(|(width, _)| i64::from(width)),
             height: made.size.map(|(_, height)| i64::from(height)),
-            thumbnail,
         })
     }
 
@@ -326,7 +321,6 @@ struct Made {
     media_type: &'static str,
     bytes: Bytes,
     size: Option<(u32, u32)>,
-    thumbnail: Option<Bytes>,
 }
 
 /// Decodes an upload within limits and encodes it anew, so that nothing but pixels or text gets through.
@@ -334,20 +328,19 @@ fn make(
     media_type: &str,
     wanted: Media,
     bytes: Bytes,
-    write_png: impl FnOnce(&image::DynamicImage) -> Result<Vec<u8>, BadMedia>,
+    write_png: impl FnOnce(&image::RgbImage) -> Result<Vec<u8>, BadMedia>,
 ) -> Result<Made, BadMedia> {
     match media::check(media_type, wanted, &bytes)? {
-        Checked::Image(image) => Ok(Made {
-            media_type: "image/png",
-            bytes: write_png(&image)?.into(),
-            size: Some((image.width(), image.height())),
-            thumbnail: Some(media::thumbnail(&image)?.into()),
-        }),
-        Checked::Text(text) => Ok(Made {
-            media_type: "text/plain; charset=utf-8",
-            bytes: text.into(),
-            size: None,
-            thumbnail: None,
-        }),
+        Checked::Image(image) => {
+            let image = image.into_rgb8();
+            Ok(Made {
+                media_type: "image/png",
+                bytes: write_png(&image)?.into(),
+                size: Some(image.dimensions()),
+            })
+        }
+        Checked::Text(text) => {
+            Ok(Made { media_type: "text/plain; charset=utf-8", bytes: text.into(), size: None })
+        }
     }
 }

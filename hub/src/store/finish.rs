@@ -74,8 +74,8 @@ impl Store {
         let mut tx = self.begin().await?;
         held(&mut tx, job, worker, attempt).await?;
         sqlx::query(
-            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, thumbnail)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(job)
         .bind(attempt)
@@ -85,7 +85,6 @@ impl Store {
         .bind(output.bytes)
         .bind(output.width)
         .bind(output.height)
-        .bind(&output.thumbnail)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
