@@ -8,7 +8,6 @@ use riff_hub::{
     model::Media,
     prompt,
     recipe::Move,
-    riff,
 };
 
 /// For whom a card is rendered.
@@ -95,7 +94,7 @@ impl Card {
             text: view.text().map(str::to_owned).filter(|_| view.model.media == Media::Text),
             reason: view.job.reason.clone().filter(|_| view.job.state.is_final() && !succeeded),
             blend: reader.blend.clone(),
-            moves: if succeeded { riff::moves_of(&view.model) } else { vec![Move::Remix, Move::Fork] },
+            moves: view.moves,
             model: view.model.name,
             member: view.member,
             channel: view.job.channel,

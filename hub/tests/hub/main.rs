@@ -8,3 +8,4 @@ mod queue;
 mod quota;
 mod riffs;
 mod support;
+mod upscale;

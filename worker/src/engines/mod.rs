@@ -7,7 +7,10 @@ pub mod cog;
 pub mod gguf;
 mod language;
 pub mod openai;
+mod picture;
 mod set;
+#[cfg(feature = "candle")]
+pub mod upscale;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -49,7 +52,7 @@ registry! {
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Folder with weights; every `.gguf` in it is a language model.
+    /// Folder with weights; every `.gguf` in it is a language model, every `.param` with its `.bin` an upscaler.
     pub weights: PathBuf,
     /// The sections `[[engine]]` of the settings.
     pub configured: Vec<Configured>,
@@ -67,6 +70,8 @@ impl Sources {
             ("abstract".to_owned(), abstract_::engine()),
             #[cfg(feature = "candle")]
             ("gguf".to_owned(), gguf::engine(&self.weights)),
+            #[cfg(feature = "candle")]
+            ("upscale".to_owned(), upscale::engine(&self.weights)),
         ];
         built_in.into_iter().chain(self.configured.into_iter().map(Configured::open)).collect()
     }
