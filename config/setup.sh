@@ -91,3 +91,25 @@ SUMS
   done
   rm -rf "$part"
 }
+
+# classifier: NudeNet's detector, for `moderation.classifier`. Its weights are under AGPL-3.0: an operator's choice, and nothing
+# that Riff contains.
+classifier() {
+  local file=weights/nudenet-320n.onnx part
+  local sum=c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f
+  [ -f "$file" ] && return 0
+  debian python3 python3-pip
+  echo "fetching the safety classifier's weights (12 MB)" >&2
+  mkdir -p weights
+  rm -rf weights/.fetch.*
+  part=$(mktemp -d weights/.fetch.XXXXXX)
+  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" nudenet==3.4.2 >&2
+  python3 -m zipfile -e "$part"/nudenet-*.whl "$part"
+  if ! echo "$sum  $part/nudenet/320n.onnx" | sha256sum --check --quiet; then
+    rm -rf "$part"
+    echo "riff: the classifier's weights that arrived are not the ones expected (sha256 $sum); run this again" >&2
+    exit 1
+  fi
+  mv "$part/nudenet/320n.onnx" "$file"
+  rm -rf "$part"
+}

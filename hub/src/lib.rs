@@ -18,6 +18,7 @@ pub mod prompt;
 pub mod queue;
 pub mod recipe;
 pub mod riff;
+pub mod safety;
 pub mod schema;
 pub mod seam;
 pub mod step;

@@ -8,4 +8,6 @@ pub mod engine;
 pub mod engines;
 pub mod http;
 pub mod runner;
+#[cfg(feature = "candle")]
+pub mod safety;
 pub mod settings;

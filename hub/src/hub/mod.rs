@@ -11,9 +11,14 @@ mod picture;
 mod show;
 mod submit;
 mod view;
+mod withhold;
 mod work;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -26,6 +31,7 @@ use crate::{
     admission::{Rate, Rates},
     blobs::{BlobError, Blobs},
     queue::Line,
+    safety::Watch,
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
@@ -154,6 +160,8 @@ pub struct Hub {
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
+    /// Looks at results, where there is a classifier.
+    watch: OnceLock<Arc<Watch>>,
     /// Room for making pictures smaller.
     makings: Semaphore,
 }
@@ -184,6 +192,7 @@ impl Hub {
             idle: Idle::default(),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
+            watch: OnceLock::new(),
             makings: Semaphore::new(show::MOST_AT_ONCE),
         })
     }

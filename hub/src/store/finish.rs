@@ -74,8 +74,8 @@ impl Store {
         let mut tx = self.begin().await?;
         held(&mut tx, job, worker, attempt).await?;
         sqlx::query(
-            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(job)
         .bind(attempt)
@@ -85,6 +85,7 @@ impl Store {
         .bind(output.bytes)
         .bind(output.width)
         .bind(output.height)
+        .bind(&output.safety)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -165,6 +166,24 @@ pub(super) async fn cancel(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job
     }
     refund(tx, job, now).await?;
     end(tx, job, State::Cancelled, None, None, now).await
+}
+
+/// What the member of a withheld result reads.
+const WITHHELD: &str = "the result was withheld, because a classifier takes it for nudity; age-restricted channels show it, and \
+                        elsewhere another prompt may help";
+
+/// Ends a job whose results are not to be shown. It is a failure, so it is refunded; the worker did well.
+pub(super) async fn withhold(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+    if !job.state.is_held() {
+        return Err(illegal(&job.id, job.state, State::Failed));
+    }
+    refund(tx, job, now).await?;
+    if let Some(worker) = &job.worker {
+        worker_did(tx, worker, Attempt::Good, now).await?;
+    }
+    let job = end(tx, job, State::Failed, Some(WITHHELD), None, now).await?;
+    to_outbox(tx, &job, now).await?;
+    Ok(job)
 }
 
 async fn by_id(tx: Tx<'_, '_>, job: &str) -> Result<Job, StoreError> {

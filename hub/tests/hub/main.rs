@@ -7,5 +7,6 @@ mod grammar;
 mod queue;
 mod quota;
 mod riffs;
+mod safety;
 mod support;
 mod upscale;
