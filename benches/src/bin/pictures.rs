@@ -14,7 +14,7 @@ use riff_hub::{
     recipe::Recipe,
 };
 use riff_worker::{
-    engine::{Engine, RunContext},
+    engine::RunContext,
     engines::abstract_,
 };
 use serde::Deserialize;

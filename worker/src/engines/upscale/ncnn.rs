@@ -205,13 +205,8 @@ impl Reader<'_> {
                 (Layer::PixelShuffle(factor), (scale * factor, channels / (factor * factor)))
             }
             "Interp" => {
-                settings.expect("0", 1)?;
-                let factor: f64 = settings.get("1", 1.0)?;
-                settings.expect("2", factor)?;
-                if factor.fract() != 0.0 || !(1.0..=8.0).contains(&factor) {
-                    return Err(Wrong::Text(format!("it enlarges {factor} times; 1 to 8 was expected")));
-                }
-                (Layer::Enlarge(factor as usize), (scale * factor as usize, channels))
+                let factor = settings.enlargement()?;
+                (Layer::Enlarge(factor), (scale * factor, channels))
             }
             "BinaryOp" => {
                 settings.expect("0", 0)?;
@@ -283,6 +278,17 @@ impl Settings<'_> {
         match found == wanted {
             true => Ok(()),
             false => Err(Wrong::Text(format!("its setting {key} is {found}; {wanted} was expected"))),
+        }
+    }
+
+    /// How many times as many pixels a side a layer of kind Interp gives, by the nearest.
+    fn enlargement(&self) -> Result<usize, Wrong> {
+        self.expect("0", 1)?;
+        let factor: f64 = self.get("1", 1.0)?;
+        self.expect("2", factor)?;
+        match factor.fract() == 0.0 && (1.0..=8.0).contains(&factor) {
+            true => Ok(factor as usize),
+            false => Err(Wrong::Text(format!("it enlarges {factor} times; 1 to 8 was expected"))),
         }
     }
 
