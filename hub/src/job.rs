@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Digest, recipe::RecipeId, seam::Millis};
+use crate::{canonical::Digest, recipe::RecipeId, safety::Finding, seam::Millis};
 
 /// Where a job stands.
 ///
@@ -147,6 +147,13 @@ pub struct Output {
     pub width: Option<i64>,
     /// Height in pixels, for pictures.
     pub height: Option<i64>,
-    /// A JPEG of at most 512 pixels a side, for pictures.
-    pub thumbnail: Option<String>,
+    /// What the safety classifier saw, a JSON list of [`Finding`]; nothing where none looked.
+    pub safety: Option<String>,
+}
+
+impl Output {
+    /// What the safety classifier saw.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.safety.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
 }

@@ -31,6 +31,8 @@ pub mod input {
     pub const VIEW_SCALE: &str = "view_scale";
     /// Earlier turns of a conversation: `[{"role", "content"}, …]`. Makes *reply*.
     pub const HISTORY: &str = "history";
+    /// How many times as many pixels a side [`IMAGE`] gets. Makes a model of pictures one that *upscale* uses.
+    pub const UPSCALE: &str = "upscale";
     /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*.
     pub const IMAGE: &str = "image";
 }
@@ -120,6 +122,11 @@ impl ModelSpec {
             "schema": self.schema,
             "fingerprint": self.fingerprint,
         }))
+    }
+
+    /// Whether it enlarges pictures that are there already: *upscale* uses it, and no prompt goes to it unless it names it.
+    pub fn is_upscaler(&self) -> bool {
+        self.media == Media::Image && self.takes(input::IMAGE) && self.takes(input::UPSCALE)
     }
 
     /// The schema of one input, where the model has it.

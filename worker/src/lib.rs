@@ -10,4 +10,6 @@ pub mod engine;
 pub mod engines;
 pub mod http;
 pub mod runner;
+#[cfg(feature = "candle")]
+pub mod safety;
 pub mod settings;

@@ -6,6 +6,7 @@ use riff_hub::{
     model::{Media, ModelSpec},
     prompt,
     recipe::Parent,
+    riff::Enlarging,
     schema::Field,
 };
 use serenity::model::{
@@ -156,7 +157,12 @@ async fn upscale(discord: &Discord, incoming: &Incoming, options: &Options<'_>) 
         Some(file) => discord.result_in(file).await?,
         None => result_named(options.text("recipe"))?,
     };
-    riff(discord, incoming, parent, Twist::Upscale).await
+    let how = match options.text("how") {
+        "again" => Enlarging::Anew,
+        "upscaler" => Enlarging::Upscaler,
+        _ => Enlarging::Best,
+    };
+    riff(discord, incoming, parent, Twist::Upscale(how)).await
 }
 
 /// A result as members name it: a recipe's id or the link to its page, with the number of the result behind a dot.

@@ -199,7 +199,7 @@ async fn show(discord: &Discord, incoming: &Incoming, named: &str) -> Result<Out
     discord.asker(incoming).await?;
     let view = shown(discord, incoming, &parent).await?;
     let user = super::incoming::account(&view.job.member).unwrap_or(incoming.person.id);
-    let files = attach::files(&discord.hub.blobs, &view.outputs, incoming.limit.max(1) as usize).await;
+    let files = attach::each(&discord.hub.blobs, &view, incoming.limit.max(1) as usize).await;
     let files = files.map_err(riff_hub::admission::Refusal::from)?;
     let mut messages = discord.cards.finished(&view, user, files);
     let shown = messages.swap_remove(0);

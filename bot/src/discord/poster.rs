@@ -189,7 +189,7 @@ async fn render(
 ) -> Result<Vec<Outgoing>, PutOff> {
     let mut messages = match note.shows {
         Shows::Post => {
-            let files = attach::files(&discord.hub.blobs, &view.outputs, limit).await;
+            let files = attach::post(&discord.hub.blobs, view, limit).await;
             discord.cards.finished(view, note.user, files.map_err(Refusal::from)?)
         }
         Shows::Talk => discord.cards.talk(view),

@@ -15,7 +15,7 @@ use riff_hub::{
     hub::{Ask, Opened, RiffRequest, Twist},
     model::ModelSpec,
     recipe::Parent,
-    riff::{Pan, Strength},
+    riff::{Enlarging, Pan, Strength},
     store::Member,
 };
 use serde_json::json;
@@ -126,7 +126,7 @@ fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
         "vary" => Twist::Vary(Strength::Subtle),
         "vary-strong" => Twist::Vary(Strength::Strong),
         "reroll" => Twist::Reroll,
-        "upscale" => Twist::Upscale,
+        "upscale" => Twist::Upscale(Enlarging::Best),
         "zoom" => Twist::Zoom,
         "left" => Twist::Pan(Pan::Left),
         "right" => Twist::Pan(Pan::Right),

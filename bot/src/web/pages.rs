@@ -170,6 +170,8 @@ struct RecipePage {
     title: String,
     id: String,
     card: Option<Card>,
+    /// Where all its pictures are in one, for who shows a link to this page.
+    preview: Option<String>,
     command: String,
     model: ModelSpec,
     json: String,
@@ -204,6 +206,10 @@ pub async fn recipe(
         Err(Refusal::Missing(_)) => None,
         Err(refusal) => return Err(refusal.into()),
     };
+    let preview = card
+        .as_ref()
+        .filter(|card| !card.pictures.is_empty())
+        .map(|card| format!("{}/jobs/{}/sheet", state.public_url, card.id));
     let parents = hub.store.parents(digest).await.map_err(Refusal::from)?;
     let children = hub.store.children(digest).await.map_err(Refusal::from)?;
     render(&RecipePage {
@@ -214,6 +220,7 @@ pub async fn recipe(
         parents: kin(hub, parents).await?,
         children: kin(hub, children).await?,
         id: digest.to_string(),
+        preview,
         card,
         model,
     })
@@ -223,14 +230,14 @@ async fn kin(hub: &Hub, relatives: Vec<Relative>) -> Result<Vec<Kin>, Refusal> {
     let mut kin = Vec::new();
     for relative in relatives {
         let thumbnail = match &relative.job {
-            Some(job) => hub.view(job).await?.outputs.into_iter().find_map(|shown| shown.output.thumbnail),
+            Some(job) => hub.view(job).await?.pictures().next().map(|shown| shown.output.blob),
             None => None,
         };
         kin.push(Kin {
             link: format!("/r/{}", relative.recipe),
             made_by: relative.made_by,
             prompt: relative.prompt,
-            thumbnail: thumbnail.map(|blob| format!("/blobs/{blob}")),
+            thumbnail: thumbnail.map(|blob| format!("/pictures/{blob}?side=256")),
         });
     }
     Ok(kin)

@@ -68,7 +68,7 @@ impl Hub {
     pub async fn default_model(&self, channel: &str, media: Media) -> Result<Option<ModelSpec>, Refusal> {
         let ground = self.look_at(channel).await?;
         let catalogue = self.catalogue().await?;
-        let fits = |model: &KnownModel| model.spec.media == media && ground.check_model(&model.spec).is_ok();
+        let fits = |model: &KnownModel| makes(model, media) && ground.check_model(&model.spec).is_ok();
         Ok(catalogue.first_choice(fits).map(|model| model.spec.clone()))
     }
 
@@ -108,7 +108,7 @@ impl Catalogue {
         if let Some(own) = own {
             return Ok(own);
         }
-        match self.first_choice(|model| model.spec.media == media && admitted(model)) {
+        match self.first_choice(|model| makes(model, media) && admitted(model)) {
             Some(first) => Ok(first),
             None => {
                 // There may be some that are not used here: then why not.
@@ -126,6 +126,11 @@ impl Catalogue {
             (!self.is_served(model), preferred.unwrap_or(usize::MAX), name.clone())
         };
         self.models.iter().filter(|model| fits(model)).min_by_key(rank)
+    }
+
+    /// Of the upscalers that a present worker serves, the first choice.
+    pub fn upscaler(&self, fits: impl Fn(&KnownModel) -> bool) -> Option<&KnownModel> {
+        self.first_choice(|model| model.spec.is_upscaler() && self.is_served(model) && fits(model))
     }
 
     /// Whether a present worker serves it.
@@ -149,6 +154,11 @@ impl Catalogue {
         let specs: Vec<&ModelSpec> = models.iter().map(|model| &model.spec).collect();
         Ok(defaults.check(&specs)?)
     }
+}
+
+/// Whether a model makes something of words alone: an upscaler is none that prompts go to by themselves.
+fn makes(model: &KnownModel, media: Media) -> bool {
+    model.spec.media == media && !model.spec.is_upscaler()
 }
 
 fn no_such<'a>(wanted: &str, models: impl Iterator<Item = &'a KnownModel>, purpose: &str) -> Refusal {

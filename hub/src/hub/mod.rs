@@ -10,16 +10,23 @@ mod overflow;
 mod own;
 mod people;
 mod picture;
+mod show;
 mod submit;
 mod view;
+mod withhold;
 mod work;
 
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
-    sync::{Mutex, broadcast, watch},
+    sync::{Mutex, Semaphore, broadcast, watch},
     time::Instant,
 };
 
@@ -28,6 +35,7 @@ use crate::{
     blobs::{BlobError, Blobs},
     canonical::Digest,
     queue::Line,
+    safety::Watch,
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
@@ -36,6 +44,7 @@ use idle::Idle;
 
 pub use ask::{Ask, Privacy};
 pub use picture::Opened;
+pub use show::Look;
 pub use submit::{RiffRequest, Twist};
 pub use view::{JobView, OutputView};
 pub use work::WorkError;
@@ -166,6 +175,10 @@ pub struct Hub {
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
+    /// Looks at results, where there is a classifier.
+    watch: OnceLock<Arc<Watch>>,
+    /// Room for making pictures smaller.
+    makings: Semaphore,
 }
 
 impl Hub {
@@ -195,6 +208,8 @@ impl Hub {
             idle: Idle::default(),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
+            watch: OnceLock::new(),
+            makings: Semaphore::new(show::MOST_AT_ONCE),
         })
     }
 

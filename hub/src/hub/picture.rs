@@ -59,9 +59,9 @@ impl Hub {
         Ok(Opened::Line(prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &model.spec)))
     }
 
-    /// The blob of a result that is a picture.
+    /// The blob of a result that is a picture, to be looked at by another model.
     pub(super) async fn picture_of(&self, parent: &Parent) -> Result<Digest, Refusal> {
-        let missing = || Refusal::Missing("finished picture to describe".to_owned());
+        let missing = || Refusal::Missing("finished picture of that recipe".to_owned());
         let job = self.store.success_of(parent.recipe).await?.ok_or_else(missing)?;
         let outputs = self.store.outputs(&job).await?;
         let picture = outputs

@@ -12,7 +12,7 @@ use crate::{
     model::{Media, ModelSpec, input},
     prompt::{self, Defaults, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
-    riff::{self, Pan, Strength},
+    riff::{self, Enlarging, Pan, Strength},
     schema,
     seam::Millis,
     step,
@@ -33,7 +33,7 @@ pub enum Twist {
     /// The same again with a new seed.
     Reroll,
     /// More pixels.
-    Upscale,
+    Upscale(Enlarging),
     /// From further away.
     Zoom,
     /// Looking elsewhere.
@@ -112,7 +112,7 @@ impl Hub {
         let recipe = match &request.twist {
             Twist::Vary(strength) => riff::vary(&parent, spec, index, *strength, seed)?,
             Twist::Reroll => riff::reroll(&parent, spec, index, seed)?,
-            Twist::Upscale => riff::upscale(&parent, spec, index)?,
+            Twist::Upscale(how) => return self.enlarged(ground, request, (parent, model), *how).await,
             Twist::Zoom => riff::zoom(&parent, spec, index)?,
             Twist::Pan(pan) => riff::pan(&parent, spec, index, *pan)?,
             Twist::Blend(other) => {
@@ -133,6 +133,32 @@ impl Hub {
             }
         };
         Ok(vec![(recipe, model)])
+    }
+
+    /// A result with more pixels, by its own model or by an upscaler.
+    async fn enlarged(
+        &self,
+        ground: &Ground,
+        request: &RiffRequest,
+        (parent, model): (Recipe, KnownModel),
+        how: Enlarging,
+    ) -> Result<Made, Refusal> {
+        let index = request.parent.index;
+        let anew = match how {
+            Enlarging::Upscaler => None,
+            Enlarging::Best | Enlarging::Anew => Some(riff::upscale(&parent, &model.spec, index)),
+        };
+        let refusal = match anew {
+            Some(Ok(recipe)) => return Ok(vec![(recipe, model)]),
+            Some(Err(error)) if how == Enlarging::Anew => return Err(error.into()),
+            Some(Err(error)) => error.into(),
+            None => Refusal::NoUpscaler,
+        };
+        let catalogue = self.catalogue().await?;
+        let upscaler = catalogue.upscaler(|model| ground.check_model(&model.spec).is_ok()).ok_or(refusal)?;
+        let image = self.picture_of(&request.parent).await?;
+        let recipe = riff::enlarge(&parent, index, image, (upscaler.digest, &upscaler.spec))?;
+        Ok(vec![(recipe, upscaler.clone())])
     }
 
     async fn edited(

@@ -8,9 +8,10 @@ use super::{Hub, Live, work::changed};
 use crate::{
     admission::Refusal,
     job::{Job, Output, State},
-    model::ModelSpec,
+    model::{Media, ModelSpec},
     queue::{Line, Place, Waiting},
-    recipe::{Recipe, RecipeId},
+    recipe::{Move, Recipe, RecipeId},
+    riff,
     store::{StoreError, Whole},
 };
 
@@ -36,6 +37,8 @@ pub struct JobView {
     pub live: Live,
     /// Its results, once it succeeded.
     pub outputs: Vec<OutputView>,
+    /// What can be made of its results now, in the order of the buttons.
+    pub moves: Vec<Move>,
 }
 
 /// One result.
@@ -69,6 +72,11 @@ impl JobView {
     /// Part done, in percent.
     pub fn percent(&self) -> u32 {
         (self.live.progress * 100.0) as u32
+    }
+
+    /// Its results that are pictures.
+    pub fn pictures(&self) -> impl Iterator<Item = &OutputView> {
+        self.outputs.iter().filter(|shown| shown.output.media_type.starts_with("image/"))
     }
 
     /// Text of the answer: final, or so far.
@@ -113,6 +121,7 @@ impl Hub {
             place: self.place(&job).await?,
             live: self.live_of(&job),
             outputs: self.output_views(&job).await?,
+            moves: self.moves(&job, &model).await?,
             member,
             recipe,
             model,
@@ -172,6 +181,21 @@ impl Hub {
         let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
         *played = Some((Instant::now(), line.clone()));
         Ok(line)
+    }
+
+    /// The moves of the model itself, and *upscale* where somebody else can do that.
+    async fn moves(&self, job: &Job, model: &ModelSpec) -> Result<Vec<Move>, Refusal> {
+        if job.state != State::Succeeded {
+            return Ok(vec![Move::Remix, Move::Fork]);
+        }
+        let mut moves = riff::moves_of(model);
+        if model.media == Media::Image
+            && !moves.contains(&Move::Upscale)
+            && self.catalogue().await?.upscaler(|_| true).is_some()
+        {
+            moves.insert(0, Move::Upscale);
+        }
+        Ok(moves)
     }
 
     async fn output_views(&self, job: &Job) -> Result<Vec<OutputView>, Refusal> {

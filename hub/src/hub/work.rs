@@ -17,6 +17,7 @@ use crate::{
     media::{self, BadMedia, Checked},
     model::Media,
     recipe::Recipe,
+    safety::Watch,
     schema::BadSpec,
     step,
     store::{Completion, Ending, Retry, StoreError},
@@ -90,16 +91,22 @@ impl Hub {
         let Some(job) = self.store.job(job).await? else {
             return Ok(wire::Signal::Cancel);
         };
-        self.note_progress(&job, report);
+        let preview = self.preview_of(&job, &report).await?;
+        self.note_progress(&job, report, preview);
         self.tell(&job.channel, &job.id, Change::Progress);
         Ok(wire::Signal::Continue)
     }
 
-    fn note_progress(&self, job: &Job, report: wire::Report) {
-        let preview = report
-            .preview
-            .and_then(|text| BASE64_STANDARD.decode(text).ok())
-            .filter(|bytes| media::check_preview(bytes).is_ok());
+    /// A report's preview, if it is one and may be shown.
+    async fn preview_of(&self, job: &Job, report: &wire::Report) -> Result<Option<Vec<u8>>, WorkError> {
+        let decoded = report.preview.as_ref().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        match decoded.filter(|bytes| media::check_preview(bytes).is_ok()) {
+            Some(bytes) if self.may_show(job, &bytes).await? => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    fn note_progress(&self, job: &Job, report: wire::Report, preview: Option<Vec<u8>>) {
         let mut live = self.live.entry(job.id.clone()).or_default();
         if report.progress.is_finite() {
             live.progress = report.progress.clamp(live.progress, 1.0);
@@ -173,17 +180,20 @@ impl Hub {
         }
         let media_type = media_type.to_owned();
         let wanted = model.spec.media;
+        let watch = self.watch.get().cloned();
         let made = tokio::task::spawn_blocking(move || {
-            make(&media_type, wanted, bytes, |image| embed::write_png(image, &recipe, index, &model.spec))
+            let mut safety = None;
+            let made = make(&media_type, wanted, bytes, |image| {
+                safety = watch.map(|watch| see(&watch, image)).transpose()?;
+                embed::write_png(image, &recipe, index, &model.spec)
+            })?;
+            Ok((made, safety))
         })
         .await
         .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
         .and_then(|made| made)
         .map_err(|source| WorkError::Media { index, source })?;
-        let thumbnail = match made.thumbnail {
-            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
-            None => None,
-        };
+        let (made, safety) = made;
         Ok(Output {
             idx: i64::from(index),
             bytes: made.bytes.len() as i64,
@@ -191,7 +201,7 @@ impl Hub {
             media_type: made.media_type.to_owned(),
             width: made.size.map(|(width, _)| i64::from(width)),
             height: made.size.map(|(_, height)| i64::from(height)),
-            thumbnail,
+            safety,
         })
     }
 
@@ -207,6 +217,9 @@ impl Hub {
             load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
         };
+        if self.withhold(worker, job, done.attempt).await? {
+            return Ok(());
+        }
         let ending = self.store.complete(&completion, self.seam.now()).await?;
         step::done("completed");
         if let Ending::Now(job) = &ending {
@@ -263,7 +276,15 @@ struct Made {
     media_type: &'static str,
     bytes: Bytes,
     size: Option<(u32, u32)>,
-    thumbnail: Option<Bytes>,
+}
+
+/// What the classifier sees in a result, as it is kept. What nobody could look at is not taken.
+fn see(watch: &Watch, image: &image::RgbImage) -> Result<String, BadMedia> {
+    let findings = watch.classifier.look(image).map_err(|why| {
+        tracing::error!(why, "the safety classifier failed");
+        BadMedia::Unreadable("the safety classifier failed".to_owned())
+    })?;
+    serde_json::to_string(&findings).map_err(|error| BadMedia::Unreadable(error.to_string()))
 }
 
 /// Decodes an upload within limits and encodes it anew, so that nothing but pixels or text gets through.
@@ -271,20 +292,19 @@ fn make(
     media_type: &str,
     wanted: Media,
     bytes: Bytes,
-    write_png: impl FnOnce(&image::DynamicImage) -> Result<Vec<u8>, BadMedia>,
+    write_png: impl FnOnce(&image::RgbImage) -> Result<Vec<u8>, BadMedia>,
 ) -> Result<Made, BadMedia> {
     match media::check(media_type, wanted, &bytes)? {
-        Checked::Image(image) => Ok(Made {
-            media_type: "image/png",
-            bytes: write_png(&image)?.into(),
-            size: Some((image.width(), image.height())),
-            thumbnail: Some(media::thumbnail(&image)?.into()),
-        }),
-        Checked::Text(text) => Ok(Made {
-            media_type: "text/plain; charset=utf-8",
-            bytes: text.into(),
-            size: None,
-            thumbnail: None,
-        }),
+        Checked::Image(image) => {
+            let image = image.into_rgb8();
+            Ok(Made {
+                media_type: "image/png",
+                bytes: write_png(&image)?.into(),
+                size: Some(image.dimensions()),
+            })
+        }
+        Checked::Text(text) => {
+            Ok(Made { media_type: "text/plain; charset=utf-8", bytes: text.into(), size: None })
+        }
     }
 }

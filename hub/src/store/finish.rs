@@ -88,7 +88,7 @@ impl Store {
         output: &Output,
     ) -> Result<(), StoreError> {
         let added = sqlx::query(
-            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, thumbnail)
+            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
              SELECT id, attempt, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM job
              WHERE id = ?1 AND worker = ?2 AND attempt = ?3 AND state IN ('leased', 'running')",
         )
@@ -101,7 +101,7 @@ impl Store {
         .bind(output.bytes)
         .bind(output.width)
         .bind(output.height)
-        .bind(&output.thumbnail)
+        .bind(&output.safety)
         .execute(&self.write)
         .await?;
         if added.rows_affected() == 0 {
@@ -190,6 +190,18 @@ pub(super) async fn cancel(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job
         close_gap(tx, job).await?;
     }
     end(tx, job, End::Cancelled, now).await
+}
+
+/// What the member of a withheld result reads.
+const WITHHELD: &str = "the result was withheld, because a classifier takes it for nudity; age-restricted channels show it, and \
+                        elsewhere another prompt may help";
+
+/// Ends a job whose results are not to be shown. It is a failure, so it is refunded; the worker is not to blame.
+pub(super) async fn withhold(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+    if !job.state.is_held() {
+        return Err(illegal(&job.id, job.state, State::Failed));
+    }
+    end(tx, job, End::Failed(WITHHELD), now).await
 }
 
 async fn by_id(tx: Tx<'_, '_>, job: &str) -> Result<Job, StoreError> {

@@ -364,7 +364,7 @@ async fn models_read_pictures_of_people_and_of_results() {
     let painted = community.job(&alice, "a pond").await;
     let describe = RiffRequest { parent: result(&painted), twist: Twist::Describe };
     let refusal = community.hub.riff(&ask, &describe).await.unwrap_err();
-    insta::assert_snapshot!(refusal, @"There is no finished picture to describe here.");
+    insta::assert_snapshot!(refusal, @"There is no finished picture of that recipe here.");
     while community.state(&painted).await != State::Succeeded {
         community.serve("w").await;
     }

@@ -9,4 +9,6 @@ mod overflow;
 mod queue;
 mod quota;
 mod riffs;
+mod safety;
 mod support;
+mod upscale;

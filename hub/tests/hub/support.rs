@@ -57,6 +57,19 @@ pub fn reader() -> ModelSpec {
     spec("reader", Media::Text, schema)
 }
 
+/// A model that enlarges pictures.
+pub fn upscaler() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "image": {"type": "string", "x-media": "image", "default": ""},
+            "upscale": {"type": "integer", "enum": [2, 4], "minimum": 2, "maximum": 4, "default": 2}
+        }
+    });
+    spec("enlarger", Media::Image, schema)
+}
+
 /// A model of text that takes a history.
 pub fn writer() -> ModelSpec {
     let schema = json!({

@@ -7,9 +7,12 @@ pub mod cog;
 pub mod gguf;
 mod language;
 pub mod openai;
+mod picture;
 mod predictor;
 pub mod replicate;
 mod set;
+#[cfg(feature = "candle")]
+pub mod upscale;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -80,7 +83,7 @@ fn concurrent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>,
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Folder with weights; every `.gguf` in it is a language model.
+    /// Folder with weights; every `.gguf` in it is a language model, every `.param` with its `.bin` an upscaler.
     pub weights: PathBuf,
     /// The sections `[[engine]]` of the settings.
     pub configured: Vec<Configured>,
@@ -121,7 +124,12 @@ impl Sources {
         let built_in = vec![
             Source::built_in("abstract", abstract_::engine),
             #[cfg(feature = "candle")]
-            Source::built_in("gguf", move || gguf::engine(&self.weights)),
+            Source::built_in("gguf", {
+                let weights = self.weights.clone();
+                move || gguf::engine(&weights)
+            }),
+            #[cfg(feature = "candle")]
+            Source::built_in("upscale", move || upscale::engine(&self.weights)),
         ];
         built_in.into_iter().chain(self.configured.into_iter().map(Source::configured)).collect()
     }

@@ -30,6 +30,7 @@ use suite::conforms;
 conforms! {
     abstract_ => subjects::abstract_(),
     gguf => subjects::gguf(),
+    upscale => subjects::upscale(),
     cog_pictures => subjects::cog_pictures(),
     cog_list => subjects::cog_list(),
     cog_text => subjects::cog_text(),

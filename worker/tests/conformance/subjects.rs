@@ -6,10 +6,16 @@ use figment::{
     Figment,
     providers::{Format, Toml},
 };
-use riff_worker::engines::{abstract_, cog, gguf, openai, replicate};
+use riff_hub::canonical::Digest;
+use riff_worker::engines::{abstract_, cog, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
 
-use crate::{llama::Llama, replicate::Replicate, suite::Subject, support::Cog};
+use crate::{
+    llama::Llama,
+    replicate::Replicate,
+    suite::{self, Subject},
+    support::Cog,
+};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -21,16 +27,31 @@ pub async fn abstract_() -> Subject {
     }
 }
 
-pub async fn gguf() -> Subject {
+fn weights() -> PathBuf {
     let ours = || concat!(env!("CARGO_MANIFEST_DIR"), "/../weights").into();
     let weights: PathBuf = std::env::var_os("RIFF_WEIGHTS").map_or_else(ours, PathBuf::from);
     assert!(weights.is_dir(), "{} is missing: run ./test once, it fetches the weights", weights.display());
+    weights
+}
+
+pub async fn gguf() -> Subject {
     Subject {
-        engine: gguf::engine(&weights),
+        engine: gguf::engine(&weights()),
         model: "smollm2-135m-instruct",
         quick: json!({"max_tokens": 6, "temperature": 1.5}),
         long: json!({"max_tokens": 64}),
         bad: json!({"history": "none"}),
+    }
+}
+
+pub async fn upscale() -> Subject {
+    let image = Digest::of_bytes(&suite::picture()).to_string();
+    Subject {
+        engine: upscale::engine(&weights()),
+        model: "realesr-animevideov3",
+        quick: json!({"image": image}),
+        long: json!({"image": image, "upscale": 4}),
+        bad: json!({"image": ""}),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pictures that go to a server.
+//! Pictures that engines are given.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
