@@ -13,10 +13,7 @@ use riff_hub::{
     pictures::{self, Format},
     recipe::Recipe,
 };
-use riff_worker::{
-    engine::RunContext,
-    engines::abstract_,
-};
+use riff_worker::{engine::RunContext, engines::abstract_};
 use serde::Deserialize;
 use serde_json::json;
 
