@@ -5,8 +5,11 @@ pub mod abstract_;
 pub mod cog;
 #[cfg(feature = "candle")]
 pub mod gguf;
+mod inputs;
+mod keys;
 mod language;
 pub mod openai;
+mod picture;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};

@@ -1,22 +1,16 @@
-//! Servers that answer as no Cog server should.
-
-use std::{convert::Infallible, sync::Arc};
+//! A Cog server whose every answer a test decides.
 
 use axum::{
-    Json, Router,
-    body::Body,
+    Router,
     extract::Request,
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
-use bytes::Bytes;
-use futures::{StreamExt, stream};
 use reqwest::Url;
 use riff_worker::engines::cog::{CogEngine, Settings};
 use serde_json::{Value, json};
 
-type Answers = Arc<dyn Fn() -> Response + Send + Sync>;
+use crate::answers::{Answers, says};
 
 /// What a server answers to each call.
 #[derive(Clone)]
@@ -24,42 +18,6 @@ pub struct Fake {
     pub health: Answers,
     pub schema: Answers,
     pub predict: Answers,
-}
-
-/// The same JSON each time.
-pub fn says(value: Value) -> Answers {
-    Arc::new(move || Json(value.clone()).into_response())
-}
-
-/// Any answer, made anew each time.
-pub fn answers<T: IntoResponse>(answer: impl Fn() -> T + Send + Sync + 'static) -> Answers {
-    Arc::new(move || answer().into_response())
-}
-
-/// Bytes without end.
-pub fn endless() -> Response {
-    let chunk = Bytes::from(vec![b' '; 1 << 20]);
-    Body::from_stream(stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()))).into_response()
-}
-
-/// The beginning of a body, and then the connection is cut.
-pub fn truncated() -> Response {
-    let cut = stream::once(async {
-        // What came before is sent when the server has nothing more to send for a moment.
-        tokio::task::yield_now().await;
-        Err("cut")
-    });
-    let begin = stream::iter([Ok(Bytes::from_static(b"{\"status\": \"succ"))]);
-    Body::from_stream(begin.chain(cut)).into_response()
-}
-
-/// Headers, and then nothing.
-pub fn hanging() -> Response {
-    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()
-}
-
-pub fn html(status: StatusCode) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
-    (status, [("content-type", "text/html")], "<html><h1>Welcome to nginx</h1></html>")
 }
 
 /// A document of a model with a prompt, further inputs and an output.

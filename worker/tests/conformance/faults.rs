@@ -14,7 +14,8 @@ use riff_worker::{
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{Fake, answers, document, endless, hanging, html, says, truncated},
+    answers::{answers, endless, hanging, html, says, truncated},
+    fake::{Fake, document},
     files::png,
     suite::{recipe, watched},
     support::free_port,

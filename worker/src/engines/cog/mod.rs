@@ -240,20 +240,12 @@ fn outcome(prediction: Prediction) -> Result<Value, EngineError> {
         "canceled" | "aborted" => {
             Err(EngineError::Failed("the prediction was cancelled, and not by this worker".to_owned()))
         }
-        "failed" if is_out_of_memory(&reason) => Err(EngineError::OutOfMemory(reason)),
+        "failed" if http::is_out_of_memory(&reason) => Err(EngineError::OutOfMemory(reason)),
         "failed" => Err(EngineError::Failed(format!("the model failed: {reason}"))),
         other => Err(EngineError::Failed(format!(
             "the prediction ended as {other:?}, where succeeded was expected"
         ))),
     }
-}
-
-/// Whether an error is that of PyTorch, JAX or the system when memory runs out.
-fn is_out_of_memory(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
-        .iter()
-        .any(|sign| reason.contains(sign))
 }
 
 #[async_trait]

@@ -6,6 +6,8 @@ use reqwest::Url;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
+use crate::engines::keys::{address, seconds, unknown_licence, url};
+
 /// A Cog server, and what it does not say of itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,36 +112,12 @@ impl<'de> Deserialize<'de> for Webhook {
     }
 }
 
-fn url(text: &str) -> Option<Url> {
-    let url: Url = format!("{}/", text.trim_end_matches('/')).parse().ok()?;
-    (url.scheme() == "http" && url.has_host()).then_some(url)
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    url(&text).ok_or_else(|| {
-        D::Error::custom(format!("url = {text:?} does not work: write it like \"http://127.0.0.1:5000\" (plain HTTP: reach a server elsewhere through a tunnel)"))
-    })
-}
-
 fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let count = u32::deserialize(deserializer)?;
     match count {
         1..=16 => Ok(count),
         _ => Err(D::Error::custom(format!("outputs = {count} does not work: write a number from 1 to 16"))),
     }
-}
-
-fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let seconds = f64::deserialize(deserializer)?;
-    match (0.001..=86_400.0).contains(&seconds) {
-        true => Ok(seconds),
-        false => Err(D::Error::custom(format!("{seconds} is not a number of seconds from 0.001 to 86400"))),
-    }
-}
-
-fn unknown_licence() -> String {
-    "LicenseRef-unknown".to_owned()
 }
 
 fn one() -> u32 {

@@ -12,11 +12,13 @@ use super::{
     events::Events,
     fault::Fault,
     models::Served,
-    picture,
 };
 use crate::{
     engine::{EngineError, RunContext, Update},
-    engines::language::{DEFAULT_TEMPERATURE, DEFAULT_TOP_P, Question, TEMPERATURE, TOP_P, Turn},
+    engines::{
+        language::{DEFAULT_TEMPERATURE, DEFAULT_TOP_P, Question, TEMPERATURE, TOP_P, Turn},
+        picture,
+    },
 };
 
 /// Most stop strings that the API takes. The answer is cut at all of them here, too.

@@ -1,0 +1,83 @@
+//! Pictures on their way: those of recipes to a server, results and previews from one.
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use image::{ImageFormat, codecs::jpeg::JpegEncoder};
+use riff_hub::{
+    canonical::Digest,
+    media::{self, Checked},
+    model::{Media, input},
+    recipe::Recipe,
+};
+
+use crate::engine::{Artifact, EngineError, Files, RunContext};
+
+/// Most pixels of a preview's side.
+const PREVIEW_SIDE: u32 = 256;
+/// JPEG quality of previews, of 100.
+const PREVIEW_QUALITY: u8 = 80;
+
+/// The picture with a name: a PNG, as the hub keeps them.
+///
+/// # Errors
+/// [`EngineError::Input`] if the name is none or the picture is no PNG; what [`Files::get`] says.
+pub async fn named(name: &str, files: &dyn Files) -> Result<Bytes, EngineError> {
+    let blob: Digest =
+        name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))?;
+    let bytes = files.get(blob).await?;
+    match image::guess_format(&bytes) {
+        Ok(ImageFormat::Png) => Ok(bytes),
+        _ => Err(EngineError::Input(format!("the picture {} is no PNG: choose another", blob.short()))),
+    }
+}
+
+/// The picture that a recipe names as its [`input::IMAGE`], where it names one.
+pub async fn bytes(recipe: &Recipe, context: &RunContext) -> Result<Option<Bytes>, EngineError> {
+    match recipe.text(input::IMAGE).filter(|name| !name.is_empty()) {
+        Some(name) => named(name, &*context.files).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The same as an address that holds it.
+pub async fn data_url(recipe: &Recipe, context: &RunContext) -> Result<Option<String>, EngineError> {
+    let bytes = bytes(recipe, context).await?;
+    Ok(bytes.map(|bytes| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes))))
+}
+
+/// A result that the hub will take: a picture that can be decoded.
+///
+/// # Errors
+/// What is wrong with it, in words that follow "it is none: ".
+pub async fn checked(bytes: Bytes) -> Result<Artifact, String> {
+    let check = move || {
+        let media_type = match image::guess_format(&bytes) {
+            Ok(ImageFormat::Jpeg) => "image/jpeg",
+            Ok(ImageFormat::WebP) => "image/webp",
+            _ => "image/png",
+        };
+        let checked = media::check(media_type, Media::Image, &bytes);
+        checked.map(|_| Artifact { media_type: media_type.into(), bytes }).map_err(|error| error.to_string())
+    };
+    tokio::task::spawn_blocking(check).await.map_err(|error| error.to_string())?
+}
+
+/// What a server shows of a picture on its way, as the hub wants it: a JPEG of at most [`PREVIEW_SIDE`] pixels a side.
+/// Nothing if it is no picture.
+pub async fn preview(bytes: Bytes) -> Option<Bytes> {
+    let make = move || {
+        let Checked::Image(picture) = media::check("image/png", Media::Image, &bytes).ok()? else {
+            return None;
+        };
+        let small = picture.width().max(picture.height()) <= PREVIEW_SIDE;
+        if small && image::guess_format(&bytes).ok() == Some(ImageFormat::Jpeg) {
+            return Some(bytes);
+        }
+        let picture = if small { picture } else { picture.thumbnail(PREVIEW_SIDE, PREVIEW_SIDE) };
+        let mut jpeg = Vec::new();
+        let encoder = JpegEncoder::new_with_quality(&mut jpeg, PREVIEW_QUALITY);
+        picture.to_rgb8().write_with_encoder(encoder).ok()?;
+        Some(Bytes::from(jpeg))
+    };
+    tokio::task::spawn_blocking(make).await.ok().flatten()
+}
