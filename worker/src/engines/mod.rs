@@ -3,6 +3,7 @@
 
 pub mod abstract_;
 pub mod cog;
+pub mod comfyui;
 #[cfg(feature = "candle")]
 pub mod gguf;
 mod inputs;
@@ -45,6 +46,8 @@ macro_rules! registry {
 registry! {
     /// A Cog container or server.
     Cog => cog,
+    /// A workflow on a ComfyUI server.
+    ComfyUi => comfyui,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
 }

@@ -7,6 +7,7 @@
 
 mod answers;
 mod cog;
+mod comfyui;
 mod fake;
 mod faults;
 mod files;
@@ -28,4 +29,5 @@ conforms! {
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
     openai => subjects::openai(),
+    comfyui_workflow => subjects::comfyui_workflow(),
 }

@@ -9,7 +9,7 @@ use figment::{
 use riff_worker::engines::{abstract_, cog, gguf, openai};
 use serde_json::{Value, json};
 
-use crate::{llama::Llama, suite::Subject, support::Cog};
+use crate::{comfyui, llama::Llama, suite::Subject, support::Cog};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -84,5 +84,20 @@ pub async fn openai() -> Subject {
         quick: json!({"max_tokens": 6, "temperature": 1.5}),
         long: json!({"max_tokens": 64}),
         bad: json!({"history": "none"}),
+    }
+}
+
+/// The real server, where `RIFF_COMFYUI` has the address of one with the node of `comfyui/painter.py`.
+pub async fn comfyui_workflow() -> Subject {
+    let url = match std::env::var("RIFF_COMFYUI") {
+        Ok(url) => url,
+        Err(_) => comfyui::Fake::start().await.url,
+    };
+    Subject {
+        engine: Arc::new(comfyui::engine(&url, "pictures", "")),
+        model: "painter",
+        quick: json!({"steps": 1}),
+        long: json!({"steps": 30, "pause": 0.1}),
+        bad: json!({"steps": 0}),
     }
 }
