@@ -1,6 +1,7 @@
 //! The engines, one module each, and the registry that names them: those in this process, which are always there, and
 //! those in front of a server, each from a section `[[engine]]` of the settings.
 
+pub mod a1111;
 pub mod abstract_;
 pub mod cog;
 pub mod comfyui;
@@ -44,6 +45,8 @@ macro_rules! registry {
 }
 
 registry! {
+    /// A server with the API of AUTOMATIC1111's web UI: that, Forge, SD.Next.
+    A1111 => a1111,
     /// A Cog container or server.
     Cog => cog,
     /// A workflow on a ComfyUI server.

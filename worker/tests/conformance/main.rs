@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod a1111;
 mod answers;
 mod cog;
 mod comfyui;
@@ -30,4 +31,5 @@ conforms! {
     cog_stream => subjects::cog_stream(),
     openai => subjects::openai(),
     comfyui_workflow => subjects::comfyui_workflow(),
+    a1111_painter => subjects::a1111_painter(),
 }

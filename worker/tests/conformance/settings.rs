@@ -34,11 +34,22 @@ fn sections_become_engines() {
         [[engine.models]]
         id = "Qwen/Qwen2.5-VL-7B-Instruct"
         vision = true
+        [[engine]]
+        kind = "comfyui"
+        url = "http://10.0.0.7:8188"
+        workflow = "portrait.json"
+        name = "portrait"
+        inputs.steps = { max = 40 }
+        [[engine]]
+        kind = "a1111"
+        url = "http://10.0.0.7:7860"
+        name = "forge"
+        extra = { clip_skip = 2 }
         "#,
     )
     .unwrap();
     assert_eq!((settings.name.as_str(), settings.hub.as_str()), ("rack-1", "http://127.0.0.1:7433"));
-    assert_eq!(settings.engines.len(), 3);
+    assert_eq!(settings.engines.len(), 5);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
     let openai = format!("{:?}", settings.engines[2]);
     assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
@@ -58,6 +69,20 @@ fn mistakes_are_named() {
         (
             "openai_model",
             "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
+        ),
+        ("comfyui_missing", "[[engine]]\nkind = \"comfyui\"\nurl = \"http://a:1\"\nname = \"x\""),
+        (
+            "comfyui_input",
+            "[[engine]]\nkind = \"comfyui\"\nurl = \"http://a:1\"\nname = \"x\"\nworkflow = \"w\"\n[engine.inputs.steps]\nmost = 3",
+        ),
+        (
+            "a1111_login",
+            "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nauth_env = \"RIFF_TEST_UNSET\"",
+        ),
+        ("a1111_side", "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nside = 500"),
+        (
+            "a1111_extra",
+            "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nextra = { seed = 1 }",
         ),
         ("top", "engines = []"),
     ] {

@@ -9,7 +9,7 @@ use figment::{
 use riff_worker::engines::{abstract_, cog, gguf, openai};
 use serde_json::{Value, json};
 
-use crate::{comfyui, llama::Llama, suite::Subject, support::Cog};
+use crate::{a1111, comfyui, llama::Llama, suite::Subject, support::Cog};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -99,5 +99,16 @@ pub async fn comfyui_workflow() -> Subject {
         quick: json!({"steps": 1}),
         long: json!({"steps": 30, "pause": 0.1}),
         bad: json!({"steps": 0}),
+    }
+}
+
+pub async fn a1111_painter() -> Subject {
+    let url = a1111::Fake::start().await.url;
+    Subject {
+        engine: Arc::new(a1111::engine(&url, "")),
+        model: "sd",
+        quick: json!({"steps": 1, "width": 64, "height": 64}),
+        long: json!({"steps": 150, "width": 64, "height": 64}),
+        bad: json!({"sampler": "loud"}),
     }
 }
