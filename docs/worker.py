@@ -25,7 +25,6 @@ import zlib
 
 HUB = os.environ.get("RIFF_HUB", "http://127.0.0.1:7433").rstrip("/")
 TOKEN = os.environ.get("RIFF_TOKEN", "")
-NAME = "python"
 
 PROTOCOL = 1
 SIDE = 256
@@ -295,8 +294,8 @@ class Attempt:
 
 
 def hello():
-    welcome = patiently(lambda: call("POST", "hello", {"protocol": PROTOCOL, "name": NAME, "models": [MODEL]}))
-    say(f"serving {MODEL['name']} for {HUB}")
+    welcome = patiently(lambda: call("POST", "hello", {"protocol": PROTOCOL, "models": [MODEL]}))
+    say(f"{welcome['worker']} serves {MODEL['name']} for {HUB}")
     return welcome
 
 
@@ -305,7 +304,7 @@ def main():
         sys.exit("Set RIFF_TOKEN to what `riff token create --worker NAME` printed.")
     welcome = hello()
     while True:
-        wanted = {"worker": NAME, "loaded": [], "wait_ms": HOLD_MS}
+        wanted = {"wait_ms": HOLD_MS}
         try:
             lease = patiently(lambda: call("POST", "lease", wanted, timeout=HOLD_MS / 1000 + GRACE_S))
         except Unknown:

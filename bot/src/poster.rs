@@ -35,11 +35,7 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
     for due in hub.store.due(WEB, hub.seam.now()).await? {
-        let made = match due.private {
-            true => hub.store.delivered(&due, None, hub.seam.now()).await,
-            false => hub.store.publish(&due, None, hub.seam.now()).await,
-        };
-        match made {
+        match hub.store.publish(&due, None, hub.seam.now()).await {
             Ok(()) if due.private => {}
             Ok(()) => {
                 riff_hub::step::done("published");

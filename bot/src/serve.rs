@@ -16,6 +16,8 @@ use axum::{
     serve::ListenerExt,
 };
 use axum_extra::extract::cookie::Key;
+#[cfg(feature = "candle")]
+use riff_hub::safety::Watch;
 use riff_hub::{hub::Hub, seam::System};
 use riff_worker::{
     client::Client,
@@ -30,7 +32,7 @@ use crate::{
     api,
     discord::{self, endpoint, endpoint::Connected},
     poster,
-    settings::{LogFormat, Settings},
+    settings::{LogFormat, Moderation, Settings},
     state::AppState,
     web, worker_api,
 };
@@ -52,6 +54,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     log(&settings)?;
     let hub = Arc::new(Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?);
     hub.store.put_channels(&settings.channels).await?;
+    watch(&hub, &settings.moderation)?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; stop the program that does, or choose another address with RIFF_LISTEN",
@@ -167,7 +170,7 @@ async fn start_worker(
             tracing::error!("the engines crashed while they were opened");
             return;
         };
-        if let Err(error) = runner::run(&client, IN_PROCESS, &engines, &stop).await {
+        if let Err(error) = runner::run(&client, &engines, &stop).await {
             tracing::error!(%error, "the worker in this process stopped");
         }
     })))
@@ -233,5 +236,30 @@ async fn drain(worker: Option<tokio::task::JoinHandle<()>>, stop: &CancellationT
         () = finished => {}
         () = tokio::time::sleep(DRAIN) => tracing::warn!("stopped with work in hand; it goes back to the queue"),
         _ = tokio::signal::ctrl_c() => std::process::exit(130),
+    }
+}
+
+/// Has the safety classifier of the settings look at every picture, where there is one.
+#[cfg(feature = "candle")]
+fn watch(hub: &Hub, moderation: &Moderation) -> anyhow::Result<()> {
+    if moderation.classifier.as_os_str().is_empty() {
+        return Ok(());
+    }
+    let opened = riff_worker::safety::NudeNet::open(&moderation.classifier);
+    let classifier = opened.map_err(|why| anyhow::anyhow!("{why}; check moderation.classifier"))?;
+    hub.watch(Watch {
+        classifier: Arc::new(classifier),
+        labels: moderation.classifier_labels.clone(),
+        threshold: moderation.classifier_threshold.0,
+    });
+    Ok(())
+}
+
+/// A build that cannot look does not go on as if it did.
+#[cfg(not(feature = "candle"))]
+fn watch(_hub: &Hub, moderation: &Moderation) -> anyhow::Result<()> {
+    match moderation.classifier.as_os_str().is_empty() {
+        true => Ok(()),
+        false => anyhow::bail!("moderation.classifier needs a build with the feature `candle`"),
     }
 }

@@ -115,6 +115,9 @@ pub struct Queue {
 #[allow(missing_docs)]
 pub struct Moderation {
     pub blocked_words: Vec<String>,
+    pub classifier: PathBuf,
+    pub classifier_threshold: Part,
+    pub classifier_labels: Vec<String>,
 }
 
 /// `[discord]`
@@ -177,6 +180,20 @@ impl<'de> Deserialize<'de> for Seconds {
             )));
         }
         Ok(Self(Duration::from_secs_f64(seconds)))
+    }
+}
+
+/// A number from 0 to 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Part(pub f32);
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let part = f32::deserialize(deserializer)?;
+        match (0.0..=1.0).contains(&part) {
+            true => Ok(Self(part)),
+            false => Err(D::Error::custom(format!("{part} is not a number from 0 to 1"))),
+        }
     }
 }
 

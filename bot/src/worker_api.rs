@@ -25,6 +25,9 @@ pub fn routes() -> Router<AppState> {
         .route("/lease", post(lease))
         .route("/jobs/{job}/report", post(report))
         .route("/jobs/{job}/signal", get(signal))
+        .route("/me", get(me))
+        .route("/bye", post(bye))
+        .route("/jobs/{job}/release", post(release))
         .route("/jobs/{job}/complete", post(complete))
         .route("/jobs/{job}/fail", post(fail))
         .route("/blobs/{digest}", get(blob))
@@ -63,15 +66,33 @@ async fn lease(
     Worker(name): Worker,
     Json(request): Json<wire::LeaseRequest>,
 ) -> Result<Response, Problem> {
-    let hold = Duration::from_millis(request.wait_ms);
     let leased = tokio::select! {
-        leased = state.hub.lease(&name, hold) => leased?,
+        leased = state.hub.lease(&name, &request) => leased?,
         () = state.draining.cancelled() => None,
     };
     Ok(match leased {
         Some(lease) => Json(lease).into_response(),
         None => StatusCode::NO_CONTENT.into_response(),
     })
+}
+
+async fn me(State(state): State<AppState>, Worker(name): Worker) -> Result<Json<wire::Standing>, Problem> {
+    Ok(Json(state.hub.standing(&name).await?))
+}
+
+async fn bye(State(state): State<AppState>, Worker(name): Worker) -> Result<StatusCode, Problem> {
+    state.hub.bye(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn release(
+    State(state): State<AppState>,
+    Worker(name): Worker,
+    Path(job): Path<String>,
+    Json(release): Json<wire::Release>,
+) -> Result<StatusCode, Problem> {
+    state.hub.release(&name, &job, release).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn report(

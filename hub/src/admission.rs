@@ -104,6 +104,9 @@ pub enum Refusal {
     /// No present model takes a picture and answers with text.
     #[error("No model that reads pictures is here yet: an operator has to start a worker that serves one.")]
     NoReader,
+    /// No present model enlarges pictures.
+    #[error("No upscaler is here: an operator has to start a worker that serves one.")]
+    NoUpscaler,
     /// A picture from elsewhere.
     #[error("This picture can't be used: {0}.")]
     Picture(#[source] BadMedia),
@@ -216,7 +219,9 @@ impl Refusal {
             Self::Input(_) => "bad-input",
             Self::Riff(_) => "bad-riff",
             Self::Media(_) | Self::Picture(_) => "bad-media",
-            Self::NoSuchModel { .. } | Self::NoModel { .. } | Self::NoReader => "no-such-model",
+            Self::NoSuchModel { .. } | Self::NoModel { .. } | Self::NoReader | Self::NoUpscaler => {
+                "no-such-model"
+            }
             Self::Quota { .. } => "quota-exceeded",
             Self::TooManyWaiting { .. } => "too-many-waiting",
             Self::Missing(_) => "not-found",

@@ -69,9 +69,29 @@ impl Blobs {
         }
         Ok(bytes)
     }
+
+    /// What was made of a blob and kept under a name of its own. It may be lost at any time, and is made again then.
+    pub async fn kept(&self, of: Digest, name: &str) -> Result<Option<Bytes>, BlobError> {
+        match self.store.get(&derived(of, name)).await {
+            Ok(found) => Ok(Some(found.bytes().await?)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps what was made of a blob.
+    pub async fn keep(&self, of: Digest, name: &str, bytes: Bytes) -> Result<(), BlobError> {
+        self.store.put(&derived(of, name), PutPayload::from_bytes(bytes)).await?;
+        Ok(())
+    }
 }
 
 fn key(name: Digest) -> Key {
     let name = name.to_string();
     Key::from(format!("{}/{}/{name}", &name[..2], &name[2..4]))
+}
+
+fn derived(of: Digest, name: &str) -> Key {
+    let of = of.to_string();
+    Key::from(format!("derived/{}/{}/{of}/{name}", &of[..2], &of[2..4]))
 }

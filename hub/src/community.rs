@@ -132,6 +132,13 @@ pub enum Act {
         /// The job.
         job: String,
     },
+    /// Ends a job whose results the safety classifier flags, and shows them to nobody. The hub alone does it.
+    Withhold {
+        /// The job.
+        job: String,
+        /// What was seen.
+        found: String,
+    },
     /// Tells the moderators of a result: what every member may do. It only goes into the log.
     Report {
         /// The job.
@@ -158,6 +165,7 @@ impl Act {
             Self::ResumeChannel { .. } => "resume-channel",
             Self::OpenChannels { .. } => "open-channels",
             Self::TakeDown { .. } => "take-down",
+            Self::Withhold { .. } => "withhold",
             Self::Report { .. } => "report",
         }
     }
@@ -174,7 +182,7 @@ impl Act {
             Self::PauseModel { model } | Self::ResumeModel { model } => model.clone(),
             Self::PauseChannel { channel } | Self::ResumeChannel { channel } => channel.clone(),
             Self::OpenChannels { channels } => channels.join(" "),
-            Self::TakeDown { job } | Self::Report { job, .. } => job.clone(),
+            Self::TakeDown { job } | Self::Withhold { job, .. } | Self::Report { job, .. } => job.clone(),
         }
     }
 
@@ -186,6 +194,7 @@ impl Act {
             Self::Allow { gpu_ms: None, .. } => "removed".to_owned(),
             Self::Grant { gpu_ms, .. } => seconds(*gpu_ms),
             Self::Ban { reason, .. } | Self::Report { reason, .. } => reason.clone(),
+            Self::Withhold { found, .. } => found.clone(),
             Self::TimeOut { until, reason, .. } => {
                 format!("until {}: {reason}", utc(*until)).trim_end_matches([':', ' ']).to_owned()
             }

@@ -3,12 +3,13 @@
 
 use std::io::Cursor;
 
-use image::DynamicImage;
+use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     media::{BadMedia, MAX_BYTES},
     model::{ModelSpec, input},
+    pictures,
     recipe::Recipe,
 };
 
@@ -41,17 +42,16 @@ pub enum Found {
 
 /// Encodes a result as PNG with its recipe in it.
 pub fn write_png(
-    image: &DynamicImage,
+    pixels: &RgbImage,
     recipe: &Recipe,
     index: u32,
     spec: &ModelSpec,
 ) -> Result<Vec<u8>, BadMedia> {
     let embedded = Embedded { recipe: recipe.clone(), index, model: spec.name.clone() };
-    let pixels = image.to_rgb8();
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, pixels.width(), pixels.height());
     encoder.set_color(png::ColorType::Rgb);
-    encoder.set_compression(png::Compression::Fast);
+    pictures::set_speed(&mut encoder);
     let parameters = parameters(recipe, index, spec);
     let written = (|| {
         // Readers look for a plain chunk first; only text beyond Latin-1 needs the international one, as Pillow does it.
@@ -61,7 +61,7 @@ pub fn write_png(
         }
         encoder.add_itxt_chunk(RIFF.to_owned(), crate::canonical::to_string(&embedded))?;
         let mut writer = encoder.write_header()?;
-        writer.write_image_data(&pixels)?;
+        writer.write_image_data(pixels)?;
         writer.finish()
     })();
     written.map_err(|error| BadMedia::Unreadable(error.to_string()))?;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{canonical::Digest, recipe::RecipeId, seam::Millis};
+use crate::{canonical::Digest, recipe::RecipeId, safety::Finding, seam::Millis};
 
 /// Where a job stands.
 ///
@@ -19,7 +19,8 @@ use crate::{canonical::Digest, recipe::RecipeId, seam::Millis};
 pub enum State {
     /// Waits for a worker. Goes to leased, cancelled or expired.
     Queued,
-    /// A worker has it and has not reported yet. Goes to running, succeeded, failed, cancelled, or back to queued.
+    /// A worker has it and has not reported yet. Goes to running, succeeded, failed, cancelled, or back to queued, also
+    /// when the worker gives it back.
     Leased,
     /// A worker reports on it. Goes to succeeded, failed, cancelled, or back to queued when its lease is lost.
     Running,
@@ -95,8 +96,10 @@ pub struct Job {
     pub finish_tag: i64,
     /// Expected cost, in milliseconds of the device.
     pub estimate_ms: i64,
-    /// Attempts so far; the fence against late results.
+    /// Leases so far; the fence against late results.
     pub attempt: i64,
+    /// How many of them were given back unused.
+    pub returned: i64,
     /// Not leased before then (back-off).
     pub not_before: Millis,
     /// Given up if nobody leased it by then.
@@ -121,6 +124,13 @@ pub struct Job {
     pub reply: Option<String>,
 }
 
+impl Job {
+    /// Attempts at it so far.
+    pub fn tries(&self) -> i64 {
+        self.attempt - self.returned
+    }
+}
+
 /// One stored result of a job.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Output {
@@ -137,6 +147,13 @@ pub struct Output {
     pub width: Option<i64>,
     /// Height in pixels, for pictures.
     pub height: Option<i64>,
-    /// A JPEG of at most 512 pixels a side, for pictures.
-    pub thumbnail: Option<String>,
+    /// What the safety classifier saw, a JSON list of [`Finding`]; nothing where none looked.
+    pub safety: Option<String>,
+}
+
+impl Output {
+    /// What the safety classifier saw.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.safety.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use bytes::Bytes;
-use image::{DynamicImage, ImageFormat, ImageReader, Limits, codecs::jpeg::JpegEncoder};
+use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
 use crate::model::Media;
 
@@ -17,10 +17,6 @@ pub const MAX_TEXT_BYTES: usize = 1_024 * 1_024;
 const MAX_PREVIEW_SIDE: u32 = 512;
 /// Largest preview, in bytes.
 const MAX_PREVIEW_BYTES: usize = 256 * 1_024;
-/// Pixels of a thumbnail's longer side.
-const THUMBNAIL_SIDE: u32 = 512;
-/// JPEG quality of thumbnails, of 100.
-const THUMBNAIL_QUALITY: u8 = 85;
 /// Memory that decoding may take: a picture of [`MAX_PIXELS`] in RGBA.
 const MAX_ALLOC: u64 = MAX_PIXELS * 4;
 
@@ -99,7 +95,8 @@ fn check_size(bytes: usize, limit: usize) -> Result<(), BadMedia> {
     Ok(())
 }
 
-fn decode(bytes: &[u8]) -> Result<DynamicImage, BadMedia> {
+/// Decodes a picture within limits.
+pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, BadMedia> {
     check_size(bytes.len(), MAX_BYTES)?;
     let (width, height) = dimensions(bytes)?;
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -143,17 +140,6 @@ pub fn check_preview(bytes: &[u8]) -> Result<(), BadMedia> {
         return Err(BadMedia::TooManyPixels { width, height });
     }
     Ok(())
-}
-
-/// A JPEG of at most 512 pixels a side.
-pub fn thumbnail(image: &DynamicImage) -> Result<Vec<u8>, BadMedia> {
-    let small = match image.width().max(image.height()) > THUMBNAIL_SIDE {
-        true => image.thumbnail(THUMBNAIL_SIDE, THUMBNAIL_SIDE).to_rgb8(),
-        false => image.to_rgb8(),
-    };
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, THUMBNAIL_QUALITY).encode_image(&small).map_err(unreadable)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::canonical::Digest;
+use crate::{canonical::Digest, recipe::Recipe};
 
 /// The names of inputs that mean the same in every model. A schema that declares one of them takes part
 /// in the flags and moves that go with it; anything else in a schema is the model's own.
@@ -31,6 +31,8 @@ pub mod input {
     pub const VIEW_SCALE: &str = "view_scale";
     /// Earlier turns of a conversation: `[{"role", "content"}, …]`. Makes *reply*.
     pub const HISTORY: &str = "history";
+    /// How many times as many pixels a side [`IMAGE`] gets. Makes a model of pictures one that *upscale* uses.
+    pub const UPSCALE: &str = "upscale";
     /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*.
     pub const IMAGE: &str = "image";
 }
@@ -61,6 +63,25 @@ pub struct Cost {
     pub load: f64,
 }
 
+impl Cost {
+    /// What a run of a recipe is expected to cost in milliseconds of the device, at least 1; `ratio` is what the hub has
+    /// measured over what is announced.
+    pub fn estimate_ms(&self, recipe: &Recipe, ratio: f64) -> i64 {
+        let (width, height) = recipe.size().unwrap_or((0, 0));
+        let megapixels = f64::from(width) * f64::from(height) * f64::from(recipe.count()) / 1e6;
+        let tokens = recipe.integer("max_tokens").unwrap_or(0) as f64;
+        let seconds = self.fixed + self.per_megapixel * megapixels + self.per_token * tokens;
+        ((seconds * ratio * 1_000.0).ceil() as i64).max(1)
+    }
+}
+
+/// A worker's word that a model costs it money: it runs the model only when workers that do not say so would take long.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Overflow {
+    /// Expected seconds until the result, by the other workers, beyond which a job may go to this one.
+    pub after_seconds: f64,
+}
+
 /// One immutable version of a model, as the worker that serves it announces it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelSpec {
@@ -84,6 +105,9 @@ pub struct ModelSpec {
     /// Whether its results are for adults; used only in channels for them. No part of the version.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub mature: bool,
+    /// Set by a worker that runs it as overflow. What one worker says for itself: no part of the version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overflow: Option<Overflow>,
     /// Prompts to try it with, each with its flags; no part of the version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<String>,
@@ -98,6 +122,11 @@ impl ModelSpec {
             "schema": self.schema,
             "fingerprint": self.fingerprint,
         }))
+    }
+
+    /// Whether it enlarges pictures that are there already: *upscale* uses it, and no prompt goes to it unless it names it.
+    pub fn is_upscaler(&self) -> bool {
+        self.media == Media::Image && self.takes(input::IMAGE) && self.takes(input::UPSCALE)
     }
 
     /// The schema of one input, where the model has it.

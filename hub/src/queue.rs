@@ -26,13 +26,53 @@ impl Waiting {
     }
 }
 
-/// A worker that is there.
+/// A place of a worker at which a job runs.
 #[derive(Debug, Clone)]
 pub struct Server {
-    /// The model versions it serves.
-    pub models: HashSet<Digest>,
+    /// The model versions it serves, and how.
+    pub models: HashMap<Digest, Pace>,
+    /// Those of them that it serves only as overflow, each with the milliseconds that a job must be expected to take
+    /// without it.
+    pub overflow: HashMap<Digest, i64>,
+    /// Those of them that are in memory.
+    pub loaded: HashSet<Digest>,
     /// How long it is still busy with what it has, in milliseconds.
     pub busy_ms: i64,
+}
+
+/// How a worker runs a model.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// What it takes for what others take one second for.
+    pub factor: f64,
+    /// What loading takes, in milliseconds.
+    pub load_ms: i64,
+}
+
+impl Server {
+    /// How long a job of that estimate takes here, in milliseconds.
+    fn takes(&self, model: Digest, estimate_ms: i64) -> i64 {
+        let load = |pace: &Pace| if self.loaded.contains(&model) { 0 } else { pace.load_ms };
+        let takes = |pace: &Pace| (estimate_ms as f64 * pace.factor) as i64 + load(pace);
+        self.models.get(&model).map_or(estimate_ms, takes)
+    }
+}
+
+impl Server {
+    /// Whether it serves a version whatever others do.
+    fn is_ordinary_for(&self, model: &Digest) -> bool {
+        self.models.contains_key(model) && !self.overflow.contains_key(model)
+    }
+
+    /// Whether it serves a version as overflow, for a job that others would be done with after `ordinary_ms`.
+    fn is_overflow_for(&self, model: &Digest, ordinary_ms: Option<i64>) -> bool {
+        self.overflow.get(model).is_some_and(|after_ms| is_beyond(ordinary_ms, *after_ms))
+    }
+}
+
+/// Whether a wait is longer than a limit. One without an end is.
+fn is_beyond(wait_ms: Option<i64>, limit_ms: i64) -> bool {
+    wait_ms.is_none_or(|wait_ms| wait_ms > limit_ms)
 }
 
 /// Where a queued job stands.
@@ -48,17 +88,27 @@ pub struct Place {
 pub type Key = (i64, i64, String);
 
 /// The queue as it was at one moment, played once over the fleet: every job goes to the worker that can serve it and is
-/// free first. Gives the place of each job, and a close one of a job that came since.
+/// free first. Those that serve it as overflow count once the others would take too long. Gives the place of each job, and
+/// a close one of a job that came since.
 pub struct Line {
     /// In the serving order.
-    jobs: Vec<(Key, Digest, Place)>,
+    jobs: Vec<Played>,
     by_id: HashMap<String, usize>,
     fleet: Vec<Server>,
 }
 
+/// A job in the line.
+struct Played {
+    key: Key,
+    model: Digest,
+    place: Place,
+    /// When the workers that serve it as no overflow would be done with it.
+    ordinary_ms: Option<i64>,
+}
+
 impl Line {
     /// Plays the queue, given in its serving order.
-    pub fn play(queue: Vec<Waiting>, fleet: Vec<Server>) -> Self {
+    pub fn play(queue: Vec<Waiting>, mut fleet: Vec<Server>) -> Self {
         let mut free_at: Vec<i64> = fleet.iter().map(|server| server.busy_ms).collect();
         let mut ahead: HashMap<Digest, u32> = HashMap::new();
         let mut jobs = Vec::with_capacity(queue.len());
@@ -69,14 +119,20 @@ impl Line {
                 .filter(|(model, _)| compete(&fleet, model, &waiting.model))
                 .map(|(_, count)| count)
                 .sum();
-            let able = (0..fleet.len()).filter(|&i| fleet[i].models.contains(&waiting.model));
-            let eta_ms = able.min_by_key(|&i| free_at[i]).map(|first| {
-                free_at[first] += waiting.estimate_ms;
+            let done = |i: usize| free_at[i] + fleet[i].takes(waiting.model, waiting.estimate_ms);
+            let ordinary = first_free(&fleet, &free_at, |server| server.is_ordinary_for(&waiting.model));
+            let ordinary_ms = ordinary.map(done);
+            let spare =
+                first_free(&fleet, &free_at, |server| server.is_overflow_for(&waiting.model, ordinary_ms));
+            let eta_ms = ordinary.into_iter().chain(spare).min_by_key(|&i| free_at[i]).map(|first| {
+                free_at[first] += fleet[first].takes(waiting.model, waiting.estimate_ms);
+                fleet[first].loaded.insert(waiting.model);
                 free_at[first]
             });
             *ahead.entry(waiting.model).or_default() += 1;
             by_id.insert(waiting.job.clone(), jobs.len());
-            jobs.push((waiting.key(), waiting.model, Place { position: rivals + 1, eta_ms }));
+            let place = Place { position: rivals + 1, eta_ms };
+            jobs.push(Played { key: waiting.key(), model: waiting.model, place, ordinary_ms });
         }
         Self { jobs, by_id, fleet }
     }
@@ -91,29 +147,42 @@ impl Line {
         self.jobs.is_empty()
     }
 
+    /// The first `most` jobs that a worker may take which serves these versions as overflow: those that the others would
+    /// be done with only after the milliseconds given.
+    pub fn overflowing(&self, offers: &HashMap<Digest, i64>, most: usize) -> Vec<String> {
+        let may = |played: &&Played| {
+            offers.get(&played.model).is_some_and(|after_ms| is_beyond(played.ordinary_ms, *after_ms))
+        };
+        self.jobs.iter().filter(may).take(most).map(|played| played.key.2.clone()).collect()
+    }
+
     /// The place of a job that waits. One that was enqueued after this line was played is put behind the last rival that
     /// is served before it.
     pub fn place(&self, job: &Waiting) -> Place {
         if let Some(at) = self.by_id.get(&job.job) {
-            return self.jobs[*at].2;
+            return self.jobs[*at].place;
         }
         let key = job.key();
-        let rank = self.jobs.partition_point(|(other, ..)| *other < key);
+        let rank = self.jobs.partition_point(|played| played.key < key);
         let rival =
-            self.jobs[..rank].iter().rev().find(|(_, model, _)| compete(&self.fleet, model, &job.model));
-        let served = self.fleet.iter().filter(|server| server.models.contains(&job.model));
-        let free_ms = served.map(|server| server.busy_ms).min();
-        let before = rival.and_then(|(.., place)| place.eta_ms);
-        Place {
-            position: rival.map_or(0, |(.., place)| place.position) + 1,
-            eta_ms: free_ms.map(|free_ms| before.unwrap_or(free_ms) + job.estimate_ms),
-        }
+            self.jobs[..rank].iter().rev().find(|played| compete(&self.fleet, &played.model, &job.model));
+        let served = self.fleet.iter().filter(|server| server.models.contains_key(&job.model));
+        let before = rival.and_then(|played| played.place.eta_ms);
+        let eta =
+            |server: &Server| before.unwrap_or(server.busy_ms) + server.takes(job.model, job.estimate_ms);
+        Place { position: rival.map_or(0, |played| played.place.position) + 1, eta_ms: served.map(eta).min() }
     }
+}
+
+/// The server that is free first of those that are able.
+fn first_free(fleet: &[Server], free_at: &[i64], able: impl Fn(&Server) -> bool) -> Option<usize> {
+    (0..fleet.len()).filter(|&i| able(&fleet[i])).min_by_key(|&i| free_at[i])
 }
 
 /// Whether jobs of two models ever wait for each other.
 fn compete(fleet: &[Server], one: &Digest, other: &Digest) -> bool {
-    one == other || fleet.iter().any(|server| server.models.contains(one) && server.models.contains(other))
+    one == other
+        || fleet.iter().any(|server| server.models.contains_key(one) && server.models.contains_key(other))
 }
 
 #[cfg(test)]
@@ -130,7 +199,34 @@ mod tests {
     }
 
     fn server(names: &[&str], busy_ms: i64) -> Server {
-        Server { models: names.iter().map(|name| model(name)).collect(), busy_ms }
+        let pace = Pace { factor: 1.0, load_ms: 0 };
+        let models = names.iter().map(|name| (model(name), pace)).collect();
+        Server { models, overflow: HashMap::new(), loaded: HashSet::new(), busy_ms }
+    }
+
+    /// A server that serves a model once others would take longer than that.
+    fn spare(name: &str, after_ms: i64) -> Server {
+        Server { overflow: [(model(name), after_ms)].into(), ..server(&[name], 0) }
+    }
+
+    #[test]
+    fn overflow_is_for_jobs_that_the_others_would_take_too_long_for() {
+        let queue = ["a", "b", "c", "d", "e"].map(|job| waiting(job, "flux", 1_000));
+        let line = Line::play(queue.to_vec(), vec![server(&["flux"], 0), spare("flux", 2_000)]);
+        let eta = queue.each_ref().map(|job| line.place(job).eta_ms.unwrap());
+        assert_eq!(eta, [1_000, 2_000, 1_000, 2_000, 3_000], "it takes over what is beyond, and no more");
+        assert_eq!(line.overflowing(&[(model("flux"), 2_000)].into(), 9), ["c", "d", "e"]);
+        assert_eq!(line.overflowing(&[(model("flux"), 2_000)].into(), 2), ["c", "d"]);
+        assert_eq!(line.overflowing(&[(model("flux"), 3_000)].into(), 9), [""; 0]);
+        assert_eq!(line.overflowing(&[(model("sd"), 0)].into(), 9), [""; 0]);
+    }
+
+    #[test]
+    fn overflow_takes_what_nobody_else_serves() {
+        let queue = [waiting("a", "flux", 1_000)];
+        let line = Line::play(queue.to_vec(), vec![spare("flux", 60_000), server(&["sd"], 0)]);
+        assert_eq!(line.place(&queue[0]).eta_ms, Some(1_000));
+        assert_eq!(line.overflowing(&[(model("flux"), 60_000)].into(), 9), ["a"]);
     }
 
     #[test]
@@ -148,6 +244,17 @@ mod tests {
         let eta = |at: usize| line.place(&queue[at]).eta_ms.unwrap();
         assert_eq!((eta(0), eta(1), eta(2)), (4_000, 2_000, 3_000));
         assert_eq!(line.place(&queue[2]).position, 3);
+    }
+
+    #[test]
+    fn a_worker_takes_what_it_was_measured_to_take() {
+        let mut slow = server(&["flux"], 0);
+        slow.models.insert(model("flux"), Pace { factor: 3.0, load_ms: 10_000 });
+        let queue = [waiting("a", "flux", 1_000), waiting("b", "flux", 1_000)];
+        let line = Line::play(queue.to_vec(), vec![slow]);
+        let eta = |job: &Waiting| line.place(job).eta_ms.unwrap();
+        assert_eq!((eta(&queue[0]), eta(&queue[1])), (13_000, 16_000), "it is loaded once");
+        assert_eq!(eta(&waiting("c", "flux", 1_000)), 19_000);
     }
 
     #[test]

@@ -130,6 +130,20 @@ impl Recipe {
         canonical::to_string(self)
     }
 
+    /// Equal for recipes of a model that differ in nothing but prompt and seed: they can run together.
+    pub fn shape(&self) -> Digest {
+        let rest: BTreeMap<&String, &Value> =
+            self.params.iter().filter(|(name, _)| name.as_str() != input::SEED).collect();
+        Digest::of_json(&rest)
+    }
+
+    /// How much it makes: pixels of all pictures, or most tokens of an answer; what memory it takes grows with it.
+    pub fn amount(&self) -> i64 {
+        let pixels = |(width, height)| i64::from(width) * i64::from(height) * i64::from(self.count());
+        let tokens = || self.integer("max_tokens").map(|tokens| tokens.min(u64::from(u32::MAX)) as i64);
+        self.size().map(pixels).or_else(tokens).unwrap_or_else(|| self.count().into())
+    }
+
     /// The seed of the first result; 0 for a model without one.
     pub fn seed(&self) -> u32 {
         self.integer(input::SEED).unwrap_or(0) as u32

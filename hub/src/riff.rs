@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::{
+    canonical::Digest,
     model::{ModelSpec, input},
     prompt::Prompt,
     recipe::{Move, Origin, Parent, Recipe},
@@ -28,6 +29,18 @@ impl Strength {
             Self::Strong => 0.45,
         }
     }
+}
+
+/// How a result gets more pixels.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Enlarging {
+    /// By its own model where that can sample it finer, which is exact, and else by an upscaler.
+    #[default]
+    Best,
+    /// By its own model alone.
+    Anew,
+    /// By an upscaler, which draws in what looks likely.
+    Upscaler,
 }
 
 /// Where to look next.
@@ -147,6 +160,19 @@ pub fn upscale(parent: &Recipe, spec: &ModelSpec, index: u32) -> Result<Recipe, 
         params.insert(name.to_owned(), doubled.into());
     }
     child(parent, spec, Move::Upscale, index, params)
+}
+
+/// One result enlarged by another model: an upscaler. `image` is the result's blob.
+pub fn enlarge(
+    parent: &Recipe,
+    index: u32,
+    image: Digest,
+    (upscaler, spec): (Digest, &ModelSpec),
+) -> Result<Recipe, BadRiff> {
+    let mut params = Params::from([(input::IMAGE.to_owned(), Value::from(image.to_string()))]);
+    schema::fill_defaults(&mut params, spec);
+    let recipe = child(parent, spec, Move::Upscale, index, params)?;
+    Ok(Recipe { model: upscaler, ..recipe })
 }
 
 /// One result from twice as far away.

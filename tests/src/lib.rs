@@ -13,6 +13,7 @@ pub mod feed;
 pub mod member;
 pub mod process;
 pub mod program;
+pub mod rack;
 pub mod worker;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ pub use checker::Checker;
 pub use member::Member;
 pub use process::Riff;
 pub use program::Program;
+pub use rack::Rack;
 pub use worker::Worker;
 
 /// Longest wait for anything; a story that needs longer has failed.

@@ -1,7 +1,10 @@
 //! A visitor of the web channel, doing what a browser does: forms, links and one cookie.
 
 use anyhow::{Context, bail};
-use reqwest::{Client, Response, StatusCode, header::ACCEPT};
+use reqwest::{
+    Client, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE},
+};
 use serde_json::Value;
 
 use crate::{Card, PATIENCE, card::Action, feed::Feed};
@@ -110,6 +113,14 @@ impl Member {
     /// The cards of the channel's page.
     pub async fn cards(&self) -> anyhow::Result<Vec<Card>> {
         Card::read_all(&self.page(&format!("/c/{}", self.channel)).await?)
+    }
+
+    /// Media type and bytes behind an address, for a reader who takes `accept`.
+    pub async fn fetch_as(&self, path: &str, accept: &str) -> anyhow::Result<(String, Vec<u8>)> {
+        let request = self.http.get(format!("{}{path}", self.url)).header(ACCEPT, accept);
+        let response = request.send().await?.error_for_status()?;
+        let kind = response.headers().get(CONTENT_TYPE).context("it says what it is")?.to_str()?.to_owned();
+        Ok((kind, response.bytes().await?.to_vec()))
     }
 
     /// The bytes behind an address.

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::Arc,
 };
 
 use anyhow::{Context, bail};
@@ -31,7 +30,7 @@ pub struct Riff {
 }
 
 /// Everything that the process wrote to standard error since its last start.
-type Log = watch::Receiver<Arc<str>>;
+pub(crate) type Log = watch::Receiver<String>;
 
 struct Running {
     child: Child,
@@ -69,7 +68,7 @@ impl Riff {
             settings,
             limits: None,
             running: None,
-            log: watch::channel("".into()).1,
+            log: watch::channel(String::new()).1,
         })
     }
 
@@ -137,7 +136,7 @@ impl Riff {
             .spawn()
             .with_context(|| format!("{} cannot be started", self.binary.display()))?;
         let stderr = child.stderr.take().context("standard error is piped")?;
-        let (told, log) = watch::channel("".into());
+        let (told, log) = watch::channel(String::new());
         let reading = tokio::spawn(read_log(stderr, told));
         self.log = log;
         let stdout = child.stdout.take().context("standard output is piped")?;
@@ -151,7 +150,7 @@ impl Riff {
         }
         let status = timeout(PATIENCE, child.wait()).await??;
         reading.await?;
-        Ok(Err(Ended { status, stderr: self.log.borrow().to_string() }))
+        Ok(Err(Ended { status, stderr: self.log.borrow().clone() }))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -191,7 +190,7 @@ impl Riff {
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         let mut running = self.running.take().context("riff is not running")?;
         let pid = running.child.id().context("riff has ended already")?;
-        Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        terminate(pid).await?;
         Ok(timeout(PATIENCE, running.child.wait()).await??)
     }
 
@@ -213,15 +212,12 @@ impl Riff {
 
     /// All that the process logged since its last start.
     pub fn log(&self) -> String {
-        self.log.borrow().to_string()
+        self.log.borrow().clone()
     }
 
     /// Waits until the process has logged something.
     pub async fn logged(&self, words: &str) -> anyhow::Result<()> {
-        let mut log = self.log.clone();
-        let found = timeout(PATIENCE, log.wait_for(|log| log.contains(words))).await;
-        found.with_context(|| format!("{words:?} was not logged: {}", self.log()))??;
-        Ok(())
+        logged(&self.log, words).await
     }
 
     /// Waits until the worker in the process is there.
@@ -248,7 +244,7 @@ impl Riff {
     /// The same, serving those models.
     pub async fn worker_of(&self, name: &str, models: Vec<ModelSpec>) -> anyhow::Result<Worker> {
         let token = self.cli(&["token", "create", "--worker", name]).await?;
-        Worker::hello(self.url(), name, &token, models).await
+        Worker::hello(self.url(), &token, models).await
     }
 
     /// Whoever looks into the database behind the hub's back.
@@ -257,10 +253,29 @@ impl Riff {
     }
 }
 
-async fn read_log(stderr: ChildStderr, told: watch::Sender<Arc<str>>) {
+/// Asks a process to stop.
+pub(crate) async fn terminate(pid: u32) -> anyhow::Result<()> {
+    Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+    Ok(())
+}
+
+/// Waits until a process has logged something.
+pub(crate) async fn logged(log: &Log, words: &str) -> anyhow::Result<()> {
+    let mut log = log.clone();
+    let found = timeout(PATIENCE, log.wait_for(|log| log.contains(words))).await.map(|found| found.map(drop));
+    match found {
+        Ok(Ok(())) => Ok(()),
+        _ => bail!("{words:?} was not logged: {}", *log.borrow()),
+    }
+}
+
+pub(crate) async fn read_log(stderr: ChildStderr, told: watch::Sender<String>) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        told.send_modify(|log| *log = format!("{log}{line}\n").into());
+        told.send_modify(|log| {
+            log.push_str(&line);
+            log.push('\n');
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use riff_hub::{
     canonical::Digest,
     model::{Cost, Media, ModelSpec},
-    wire::{Complete, Fail, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
+    wire::{Complete, Fail, FailKind, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
 };
 use riff_worker::client::{CallError, Client};
 use serde_json::{Value, json};
@@ -18,7 +18,6 @@ use crate::PATIENCE;
 /// A worker by hand.
 pub struct Worker {
     pub client: Client,
-    pub name: String,
     pub welcome: Welcome,
 }
 
@@ -49,6 +48,7 @@ pub fn spec(name: &str, media: Media, properties: Value) -> ModelSpec {
         fingerprint: Digest::of_bytes(name.as_bytes()),
         cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: false,
+        overflow: None,
         examples: Vec::new(),
     }
 }
@@ -64,11 +64,11 @@ pub fn picture(width: u32, height: u32) -> Bytes {
 }
 
 impl Worker {
-    pub async fn hello(url: &str, name: &str, token: &str, models: Vec<ModelSpec>) -> anyhow::Result<Self> {
+    pub async fn hello(url: &str, token: &str, models: Vec<ModelSpec>) -> anyhow::Result<Self> {
         let client = Client::new(url, token)?;
-        let hello = Hello { protocol: PROTOCOL, name: name.to_owned(), models };
+        let hello = Hello { protocol: PROTOCOL, models, pools: Vec::new() };
         let welcome = client.hello(&hello).await?;
-        Ok(Self { client, name: name.to_owned(), welcome })
+        Ok(Self { client, welcome })
     }
 
     /// Takes a job, waiting for one.
@@ -82,8 +82,7 @@ impl Worker {
     }
 
     async fn lease_within(&self, wait: Duration) -> anyhow::Result<Option<Lease>> {
-        let request =
-            LeaseRequest { worker: self.name.clone(), loaded: Vec::new(), wait_ms: wait.as_millis() as u64 };
+        let request = LeaseRequest { wait_ms: wait.as_millis() as u64, ..LeaseRequest::default() };
         Ok(self.client.lease(&request).await?)
     }
 
@@ -136,7 +135,8 @@ impl Worker {
     }
 
     pub async fn fail(&self, lease: &Lease, reason: &str, retry: bool) -> Result<(), CallError> {
-        let fail = Fail { attempt: lease.attempt, reason: reason.to_owned(), retry };
+        let kind = FailKind::Other;
+        let fail = Fail { attempt: lease.attempt, reason: reason.to_owned(), retry, kind };
         self.client.fail(&lease.job, &fail).await
     }
 }

@@ -1,12 +1,18 @@
 //! The worker's side of the protocol: one method a call. `docs/worker-protocol.md` is the reference.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::{RequestBuilder, Response, StatusCode, Url, header::CONTENT_TYPE};
+use reqwest::{
+    RequestBuilder, Response, StatusCode, Url,
+    header::{CONTENT_TYPE, DATE},
+};
 use riff_hub::{
     canonical::Digest,
-    wire::{Complete, Fail, Hello, Lease, LeaseRequest, Report, Signal, Signalled, Stored, Welcome},
+    wire::{
+        Complete, Fail, Hello, Lease, LeaseRequest, Release, Report, Signal, Signalled, Standing, Stored,
+        Welcome,
+    },
 };
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -93,6 +99,26 @@ impl Client {
             StatusCode::NO_CONTENT => Ok(None),
             _ => Ok(Some(response.json().await?)),
         }
+    }
+
+    /// How the hub sees this worker, and the hub's clock, where it says (whole seconds).
+    pub async fn me(&self) -> Result<(Standing, Option<SystemTime>), CallError> {
+        let request = self.http.get(self.url("me")?).bearer_auth(&self.token).timeout(TIMEOUT);
+        let response = send(request).await?;
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| httpdate::parse_http_date(date).ok());
+        Ok((response.json().await?, date))
+    }
+
+    /// Gives back a job that was not begun.
+    pub async fn release(&self, lease: &Lease) -> Result<(), CallError> {
+        let release = Release { attempt: lease.attempt };
+        send(self.post(&format!("jobs/{}/release", lease.job))?.json(&release)).await.map(drop)
+    }
+
+    /// Takes leave: whatever this worker still holds goes back to the queue.
+    pub async fn bye(&self) -> Result<(), CallError> {
+        send(self.post("bye")?).await.map(drop)
     }
 
     /// Heartbeat and progress.

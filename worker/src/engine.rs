@@ -91,7 +91,7 @@ impl Files for NoFiles {
 }
 
 /// Why a run gave nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
     /// [`RunContext::cancel`] was seen.
     #[error("cancelled")]
@@ -108,6 +108,9 @@ pub enum EngineError {
     /// The server behind the engine is down or not ready; another worker, or this one later, may do.
     #[error("{0}")]
     Unavailable(String),
+    /// The engine broke down under the run. It is made anew.
+    #[error("the engine crashed: {0}")]
+    Crashed(String),
     /// Anything else; another attempt may go better.
     #[error("{0}")]
     Failed(String),
@@ -136,6 +139,30 @@ pub trait Engine: Send + Sync {
     /// Brings a version's weights into memory; does nothing if they are there.
     async fn load(&self, model: Digest) -> Result<(), EngineError>;
 
+    /// Drops a version's weights from memory, where the engine has them there. Runs that use them may go on.
+    async fn unload(&self, _model: Digest) {}
+
     /// Runs one recipe, giving `recipe.count()` artifacts. The version is loaded.
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError>;
+
+    /// How many recipes of a version, which differ in prompt and seed alone, [`Self::run_batch`] runs faster together than
+    /// one by one.
+    fn batch(&self, _model: Digest) -> u32 {
+        1
+    }
+
+    /// Runs recipes of one version that differ in prompt and seed alone, at once. Each has its own updates, its own
+    /// cancel, and its own outcome, in their order; and each gives what it gives by itself.
+    async fn run_batch(&self, runs: &[(&Recipe, &RunContext)]) -> Vec<Result<Vec<Artifact>, EngineError>> {
+        let mut outcomes = Vec::with_capacity(runs.len());
+        for (recipe, context) in runs {
+            outcomes.push(self.run(recipe, context).await);
+        }
+        outcomes
+    }
+
+    /// What it could serve and does not, each with the reason, for operators.
+    fn left_out(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

@@ -1,7 +1,12 @@
 //! What engines in front of a server share: answers that are read within limits, and told apart when they are none.
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{RequestBuilder, Response, header::CONTENT_TYPE};
+use eventsource_stream::{Event, EventStreamError, Eventsource};
+use futures::{Stream, StreamExt, TryStreamExt};
+use reqwest12::{
+    RequestBuilder, Response,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use serde::de::DeserializeOwned;
 
 use crate::engine::EngineError;
@@ -14,7 +19,7 @@ pub async fn send(request: RequestBuilder) -> Result<Response, EngineError> {
     request.send().await.map_err(|error| unreachable(&error))
 }
 
-fn unreachable(error: &reqwest::Error) -> EngineError {
+fn unreachable(error: &reqwest12::Error) -> EngineError {
     let place = error.url().map_or_else(|| "the server".to_owned(), ToString::to_string);
     EngineError::Unavailable(match error.is_timeout() {
         true => format!("{place} did not answer in time"),
@@ -110,6 +115,39 @@ fn finite(body: Bytes) -> Bytes {
     made.into()
 }
 
+/// The events of an answer of at most `limit` bytes, as they come:
+/// <https://html.spec.whatwg.org/multipage/server-sent-events.html>.
+///
+/// # Errors
+/// [`EngineError::Failed`] if it is longer, breaks off, or is no stream of events.
+pub fn events(response: Response, limit: usize) -> impl Stream<Item = Result<Event, EngineError>> {
+    let mut left = limit;
+    let bytes = response.bytes_stream().map_err(|error| format!("the server's stream broke off: {error}"));
+    let bytes = bytes.map(move |chunk| {
+        let chunk = chunk?;
+        left =
+            left.checked_sub(chunk.len()).ok_or_else(|| format!("more than {limit} bytes were streamed"))?;
+        Ok::<_, String>(chunk)
+    });
+    bytes.eventsource().map_err(|error| {
+        EngineError::Failed(match error {
+            EventStreamError::Transport(reason) => reason,
+            other => format!("the server's stream cannot be read: {other}"),
+        })
+    })
+}
+
+/// A key as the header `Authorization` has it. It is never shown.
+///
+/// # Errors
+/// If no header can hold it.
+pub fn bearer(key: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+        .map_err(|_| "the API key has a line break or another sign that no header can hold".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 /// The beginning of foreign text, on one line.
 pub fn quoted(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -119,16 +157,8 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Whether an error is that of PyTorch, JAX or the system when memory runs out.
-pub fn is_out_of_memory(reason: &str) -> bool {
-    let reason = reason.to_lowercase();
-    ["out of memory", "outofmemory", "resource_exhausted", "memoryerror", "cannot allocate memory"]
-        .iter()
-        .any(|sign| reason.contains(sign))
-}
-
 /// The cause at the bottom: what reqwest wraps says less.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub fn innermost(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),

@@ -21,7 +21,6 @@ pub const DEFAULTS: &str = include_str!("../../config/worker.toml");
 pub struct Settings {
     pub hub: String,
     pub token: Token,
-    pub name: String,
     pub weights: PathBuf,
     pub log: String,
     #[serde(default, rename = "engine")]
@@ -36,8 +35,6 @@ pub struct Chosen {
     pub hub: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<PathBuf>,
 }
@@ -77,8 +74,7 @@ pub enum BadSettings {
 }
 
 impl Settings {
-    /// Reads defaults, the file where one is named, the variables `RIFF_HUB`, `RIFF_TOKEN`, `RIFF_NAME`, `RIFF_WEIGHTS` and
-    /// `RIFF_LOG`, and the command line.
+    /// Reads defaults, the file where one is named, the variables `RIFF_HUB`, `RIFF_TOKEN`, `RIFF_WEIGHTS` and `RIFF_LOG`, and the command line.
     ///
     /// # Errors
     /// [`BadSettings`] naming the file, the key, and what was expected.
@@ -90,7 +86,7 @@ impl Settings {
             }
             figment = figment.merge(Toml::file_exact(file));
         }
-        let environment = Env::prefixed("RIFF_").only(&["hub", "token", "name", "weights", "log"]);
+        let environment = Env::prefixed("RIFF_").only(&["hub", "token", "weights", "log"]);
         let figment = figment.merge(environment).merge(Serialized::defaults(chosen));
         let settings: Self = figment.extract().map_err(|errors| BadSettings::Wrong(error_lines(errors)))?;
         match settings.token.expose() {

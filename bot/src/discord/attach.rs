@@ -1,9 +1,15 @@
-//! Results as files of a message, within Discord's size limit: as they are, else as JPEG, else as a link.
+//! Results as files of a message, within Discord's size limit. Several pictures are one sheet, whose places the numbered
+//! buttons name; where each is asked for by itself, they are as they were stored. What is too large is made smaller, and what
+//! cannot be made small enough becomes a link.
 
 use bytes::Bytes;
+use image::RgbImage;
 use riff_hub::{
     blobs::{BlobError, Blobs},
-    hub::OutputView,
+    embed,
+    hub::JobView,
+    media::BadMedia,
+    pictures::{self, Format, Quality},
 };
 
 use super::message::{File, MAX_FILES};
@@ -11,8 +17,8 @@ use super::message::{File, MAX_FILES};
 /// Largest file of a message in a server without boosts, in bytes
 /// (<https://discord.com/developers/docs/reference#uploading-files>). Discord says a larger limit with each interaction.
 pub const MAX_BYTES: usize = 10 * 1024 * 1024;
-/// JPEG qualities to try, of 100.
-const QUALITIES: [u8; 3] = [92, 80, 60];
+/// Qualities to try in turn for a picture that is too large as PNG. Discord shows WebP as it does JPEG.
+const QUALITIES: [Quality; 3] = [92, 80, 60];
 
 /// What became of the results of a job.
 #[derive(Default)]
@@ -23,19 +29,52 @@ pub struct Files {
     pub left_out: Vec<String>,
 }
 
-/// The results as files. `limit` is what all of them may have together.
+/// The results as a post shows them: one picture, which is the sheet of all of them where there are several. As PNG it
+/// carries its recipe.
 ///
 /// # Errors
 /// If a result cannot be read.
-pub async fn files(blobs: &Blobs, outputs: &[OutputView], limit: usize) -> Result<Files, BlobError> {
-    let pictures: Vec<_> =
-        outputs.iter().filter(|shown| shown.output.media_type.starts_with("image/")).collect();
-    let share = limit / pictures.len().clamp(1, MAX_FILES);
+pub async fn post(blobs: &Blobs, view: &JobView, limit: usize) -> Result<Files, BlobError> {
+    let mut pictures = Vec::new();
+    for shown in view.pictures() {
+        pictures.push(blobs.get(shown.output.blob).await?);
+    }
+    if pictures.len() < 2 {
+        return each(blobs, view, limit).await;
+    }
+    let name = format!("riff-{}-all", view.job.recipe.short());
+    let (recipe, model) = (view.recipe.clone(), view.model.clone());
+    let made = tokio::task::spawn_blocking(move || -> Result<Option<File>, BadMedia> {
+        let sheet = pictures::sheet(&pictures::decode(&pictures)?)?;
+        let png = embed::write_png(&sheet, &recipe, 0, &model)?;
+        Ok(fit(&name, png.into(), limit, || Ok(sheet)))
+    });
+    let made = made.await.unwrap_or_else(|_| Err(BadMedia::Unreadable("composing crashed".to_owned())));
+    match made {
+        Ok(Some(file)) => Ok(Files { files: vec![file], left_out: Vec::new() }),
+        Ok(None) => Ok(Files { files: Vec::new(), left_out: blobs_of(view) }),
+        Err(error) => {
+            tracing::warn!(job = view.job.id, %error, "results are posted one by one, because no sheet can be made");
+            each(blobs, view, limit).await
+        }
+    }
+}
+
+/// Every result as a file of its own. `limit` is what all of them may have together.
+///
+/// # Errors
+/// If a result cannot be read.
+pub async fn each(blobs: &Blobs, view: &JobView, limit: usize) -> Result<Files, BlobError> {
+    let share = limit / view.pictures().count().clamp(1, MAX_FILES);
     let mut made = Files::default();
-    for shown in pictures {
+    for shown in view.pictures() {
         let name = format!("riff-{}-{}", shown.output.blob.short(), shown.output.idx + 1);
         let file = match made.files.len() < MAX_FILES {
-            true => fit(&name, blobs.get(shown.output.blob).await?, share).await,
+            true => {
+                let png = blobs.get(shown.output.blob).await?;
+                let fitted = move || fit(&name, png.clone(), share, || decode(&png));
+                tokio::task::spawn_blocking(fitted).await.ok().flatten()
+            }
             false => None,
         };
         match file {
@@ -46,22 +85,30 @@ pub async fn files(blobs: &Blobs, outputs: &[OutputView], limit: usize) -> Resul
     Ok(made)
 }
 
-async fn fit(name: &str, png: Bytes, limit: usize) -> Option<File> {
+fn blobs_of(view: &JobView) -> Vec<String> {
+    view.pictures().map(|shown| shown.output.blob.to_string()).collect()
+}
+
+fn decode(png: &Bytes) -> Result<RgbImage, BadMedia> {
+    let mut decoded = pictures::decode(&[png])?;
+    decoded.pop().ok_or_else(|| BadMedia::Unreadable("there is no picture".to_owned()))
+}
+
+/// The PNG if it fits, and else the picture as the best WebP that does.
+fn fit(
+    name: &str,
+    png: Bytes,
+    limit: usize,
+    picture: impl FnOnce() -> Result<RgbImage, BadMedia>,
+) -> Option<File> {
     if png.len() <= limit {
         return Some(File { name: format!("{name}.png"), bytes: png });
     }
-    let jpeg = tokio::task::spawn_blocking(move || smaller(&png, limit)).await.ok()??;
-    Some(File { name: format!("{name}.jpg"), bytes: jpeg.into() })
-}
-
-/// A JPEG of at most `limit` bytes.
-fn smaller(png: &[u8], limit: usize) -> Option<Vec<u8>> {
-    let picture = image::load_from_memory(png).ok()?.to_rgb8();
-    QUALITIES.into_iter().find_map(|quality| {
-        let mut bytes = Vec::new();
-        let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, quality);
-        picture.write_with_encoder(encoder).ok()?;
-        (bytes.len() <= limit).then_some(bytes)
+    let picture = picture().ok()?;
+    QUALITIES.into_iter().map(Format::WebP).find_map(|format| {
+        let bytes = pictures::encode(&picture, format).ok()?;
+        let fits = bytes.len() <= limit;
+        fits.then(|| File { name: format!("{name}.{}", format.extension()), bytes: bytes.into() })
     })
 }
 
@@ -72,15 +119,15 @@ mod tests {
     #[test]
     fn too_large_a_picture_gets_smaller_or_is_left_out() {
         let mut state = 1_u32;
-        let noise = image::RgbImage::from_fn(256, 256, |_, _| {
+        let noise = RgbImage::from_fn(256, 256, |_, _| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             image::Rgb([(state >> 8) as u8, (state >> 16) as u8, (state >> 24) as u8])
         });
-        let mut png = std::io::Cursor::new(Vec::new());
-        noise.write_to(&mut png, image::ImageFormat::Png).unwrap();
-        let png = png.into_inner();
-        let limit = png.len() * 2 / 3;
-        assert!(smaller(&png, limit).is_some_and(|jpeg| jpeg.len() <= limit));
-        assert_eq!(smaller(&png, 1_000), None);
+        let png = Bytes::from(pictures::encode(&noise, Format::Png).unwrap());
+        let fitted = |limit| fit("noise", png.clone(), limit, || decode(&png));
+        assert!(fitted(png.len()).is_some_and(|file| file.name == "noise.png" && file.bytes == png));
+        let limit = png.len() / 2;
+        assert!(fitted(limit).is_some_and(|file| file.name == "noise.webp" && file.bytes.len() <= limit));
+        assert!(fitted(1_000).is_none());
     }
 }

@@ -7,7 +7,7 @@ use riff_hub::{
     model::Media,
     prompt,
     recipe::{Move, Parent},
-    riff::{self, Pan},
+    riff::Pan,
 };
 use serenity::{
     all::ReactionType,
@@ -181,8 +181,7 @@ fn said(text: &str, view: &JobView) -> Vec<Outgoing> {
 
 /// The buttons of a finished job: what its model offers for its results.
 pub fn rows(view: &JobView) -> Vec<CreateActionRow> {
-    let moves = riff::moves_of(&view.model);
-    let offers = |made_by: Move| moves.contains(&made_by);
+    let offers = |made_by: Move| view.moves.contains(&made_by);
     let count = view.outputs.len() as u32;
     let at = |index| Parent { recipe: view.job.recipe, index };
     let mut rows: Vec<Vec<CreateButton>> = Vec::new();
@@ -205,7 +204,7 @@ pub fn rows(view: &JobView) -> Vec<CreateActionRow> {
             rows.push(numbered("V", Quick::Subtle));
         }
     } else {
-        rows.push(single(&at(0), &moves));
+        rows.push(single(&at(0), &view.moves));
         if offers(Move::Pan) {
             let pans = [(Pan::Left, "⬅️"), (Pan::Right, "➡️"), (Pan::Up, "⬆️"), (Pan::Down, "⬇️")];
             let pan = |(pan, sign)| {

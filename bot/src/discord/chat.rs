@@ -146,7 +146,7 @@ async fn queue(
     let ask = asker.ask(privacy(note.direct), note);
     if let Some(picture) = said.pictures.first() {
         let sees = |spec: &riff_hub::model::ModelSpec| spec.media == Media::Text && spec.takes(input::IMAGE);
-        if discord.hub.store.models().await?.iter().any(|known| sees(&known.spec)) {
+        if discord.hub.models().await?.iter().any(|known| sees(&known.spec)) {
             let image = discord.image(picture).await?;
             return Ok(discord.hub.describe(&ask, image, Some(text).filter(|text| !text.is_empty())).await?);
         }

@@ -42,7 +42,9 @@ mod kind {
 
 /// Every command, for these models.
 pub fn declare(models: &[ModelSpec]) -> Vec<Value> {
-    let making = |media: Media| models.iter().filter(|spec| spec.media == media).collect::<Vec<_>>();
+    let making = |media: Media| {
+        models.iter().filter(|spec| spec.media == media && !spec.is_upscaler()).collect::<Vec<_>>()
+    };
     let pictures = making(Media::Image);
     let texts = making(Media::Text);
     let recipe = || option("option.recipe", kind::STRING);
@@ -66,7 +68,10 @@ pub fn declare(models: &[ModelSpec]) -> Vec<Value> {
             ],
         ),
         command("describe", vec![required(image()), option("option.question", kind::STRING)]),
-        command("upscale", vec![image(), recipe()]),
+        command(
+            "upscale",
+            vec![image(), recipe(), choices(option("option.how", kind::STRING), &["again", "upscaler"])],
+        ),
         command("models", vec![suggested(option("option.name", kind::STRING))]),
         command("settings", vec![option("option.defaults", kind::STRING)]),
         command("queue", Vec::new()),
@@ -277,10 +282,9 @@ pub async fn suggest(discord: &Discord, command: &CommandInteraction) -> Result<
         "ask" => Some(Media::Text),
         _ => None,
     };
-    let models: Vec<ModelSpec> =
-        discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect();
-    let serving: Vec<&ModelSpec> =
-        models.iter().filter(|spec| media.is_none_or(|media| spec.media == media)).collect();
+    let models: Vec<ModelSpec> = discord.hub.models().await?.iter().map(|known| known.spec.clone()).collect();
+    let fits = |spec: &&ModelSpec| media.is_none_or(|media| spec.media == media && !spec.is_upscaler());
+    let serving: Vec<&ModelSpec> = models.iter().filter(fits).collect();
     let words: Vec<String> = match typed.name {
         "model" | "name" => serving.iter().map(|spec| spec.name.clone()).collect(),
         other => {

@@ -6,6 +6,7 @@ use riff_hub::{
     model::{Media, ModelSpec},
     prompt,
     recipe::Parent,
+    riff::Enlarging,
     schema::Field,
 };
 use serenity::model::{
@@ -79,9 +80,9 @@ async fn prompted(
     media: Media,
 ) -> Result<Outcome, Said> {
     let asker = discord.asker(incoming).await?;
-    let models: Vec<ModelSpec> =
-        discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect();
-    let serving: Vec<&ModelSpec> = models.iter().filter(|spec| spec.media == media).collect();
+    let models = discord.hub.models().await?;
+    let serving: Vec<&ModelSpec> =
+        models.iter().map(|known| &known.spec).filter(|spec| spec.media == media).collect();
     let words = [options.text("prompt"), options.text("question")].concat();
     let mut line = format!("{} {words}", media.command().as_str());
     for field in commands::union(&serving) {
@@ -156,7 +157,12 @@ async fn upscale(discord: &Discord, incoming: &Incoming, options: &Options<'_>) 
         Some(file) => discord.result_in(file).await?,
         None => result_named(options.text("recipe"))?,
     };
-    riff(discord, incoming, parent, Twist::Upscale).await
+    let how = match options.text("how") {
+        "again" => Enlarging::Anew,
+        "upscaler" => Enlarging::Upscaler,
+        _ => Enlarging::Best,
+    };
+    riff(discord, incoming, parent, Twist::Upscale(how)).await
 }
 
 /// A result as members name it: a recipe's id or the link to its page, with the number of the result behind a dot.

@@ -9,7 +9,7 @@ use riff_hub::{
     canonical::Digest,
     hub::Twist,
     recipe::Parent,
-    riff::{Pan, Strength},
+    riff::{Enlarging, Pan, Strength},
 };
 
 /// Longest custom id (<https://discord.com/developers/docs/components/reference#anatomy-of-a-component>).
@@ -91,7 +91,7 @@ impl Quick {
             Self::Subtle => Twist::Vary(Strength::Subtle),
             Self::Strong => Twist::Vary(Strength::Strong),
             Self::Reroll => Twist::Reroll,
-            Self::Upscale => Twist::Upscale,
+            Self::Upscale => Twist::Upscale(Enlarging::Best),
             Self::Zoom => Twist::Zoom,
             Self::Pan(pan) => Twist::Pan(pan),
             Self::Describe => Twist::Describe,

@@ -47,7 +47,7 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
 }
 
 async fn specs(discord: &Discord) -> Result<Vec<ModelSpec>, Said> {
-    Ok(discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect())
+    Ok(discord.hub.models().await?.iter().map(|known| known.spec.clone()).collect())
 }
 
 async fn models(discord: &Discord) -> Result<Outcome, Said> {
@@ -122,7 +122,7 @@ pub async fn model(discord: &Discord, name: &str) -> Result<Outcome, Said> {
 /// The line of a model's example.
 pub async fn example(discord: &Discord, model: Digest, index: u32) -> Result<String, Said> {
     let gone = || Said::new("This example is no longer here: look at /models.");
-    let known = discord.hub.store.model(model).await?.ok_or_else(gone)?;
+    let known = discord.hub.model(model).await?.ok_or_else(gone)?;
     let line = known.spec.examples.get(index as usize).ok_or_else(gone)?;
     Ok(format!("{} {line} --model {}", known.spec.media.command().as_str(), known.spec.name))
 }
@@ -199,7 +199,7 @@ async fn show(discord: &Discord, incoming: &Incoming, named: &str) -> Result<Out
     discord.asker(incoming).await?;
     let view = shown(discord, incoming, &parent).await?;
     let user = super::incoming::account(&view.job.member).unwrap_or(incoming.person.id);
-    let files = attach::files(&discord.hub.blobs, &view.outputs, incoming.limit.max(1) as usize).await;
+    let files = attach::each(&discord.hub.blobs, &view, incoming.limit.max(1) as usize).await;
     let files = files.map_err(riff_hub::admission::Refusal::from)?;
     let mut messages = discord.cards.finished(&view, user, files);
     let shown = messages.swap_remove(0);

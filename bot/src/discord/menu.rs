@@ -3,7 +3,7 @@
 use riff_hub::{
     hub::{Opened, Twist},
     model::{Media, ModelSpec, input},
-    riff::Strength,
+    riff::{Enlarging, Strength},
 };
 use serenity::all::{ActionRowComponent, ButtonKind, CommandData, InputTextStyle, Message, ResolvedTarget};
 
@@ -50,13 +50,15 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
         }
         "Upscale" => {
             let parent = discord.result_of(message).await?;
-            generate::riff(discord, incoming, parent, Twist::Upscale).await
+            generate::riff(discord, incoming, parent, Twist::Upscale(Enlarging::Best)).await
         }
         "Describe" => generate::described(discord, incoming, first_picture(message)?, None).await,
         "Use as image prompt" => {
             let picture = first_picture(message)?;
-            let takes = |spec: &ModelSpec| spec.media == Media::Image && spec.takes(input::IMAGE);
-            if !discord.hub.store.models().await?.iter().any(|known| takes(&known.spec)) {
+            let takes = |spec: &ModelSpec| {
+                spec.media == Media::Image && spec.takes(input::IMAGE) && !spec.is_upscaler()
+            };
+            if !discord.hub.models().await?.iter().any(|known| takes(&known.spec)) {
                 return Err(Said::new(
                     "No model here starts from a picture yet: an operator has to start a worker with one.",
                 ));

@@ -193,7 +193,7 @@ pub fn describe(rules: &Rules) -> CreateEmbed {
 /// What an act was about: channels and roles as Discord shows them, posts with their words and where they are.
 async fn about(discord: &Discord, incoming: &Incoming, row: &AuditRow) -> String {
     match row.act.as_str() {
-        "report" | "take-down" => match discord.hub.view(&row.subject).await {
+        "report" | "take-down" | "withhold" => match discord.hub.view(&row.subject).await {
             Ok(view) => {
                 let words = plain(&clip(view.recipe.prompt.as_str(), 80));
                 let link = Note::of(&view.job).zip(incoming.guild).and_then(|(note, guild)| {

@@ -59,28 +59,33 @@ pub async fn run(discord: Arc<Discord>, stop: &CancellationToken) {
     let mut posts = discord.hub.posts_due();
     let mut at_work: JoinSet<i64> = JoinSet::new();
     let mut in_hand: HashSet<i64> = HashSet::new();
+    let mut look = true;
     while !stop.is_cancelled() {
-        posts.mark_unchanged();
-        match discord.hub.store.due(SURFACE, discord.hub.seam.now()).await {
-            Ok(due) => {
-                for due in due {
-                    if at_work.len() < MOST_AT_ONCE && in_hand.insert(due.id) {
-                        let discord = discord.clone();
-                        at_work.spawn(async move { deliver(&discord, due).await });
+        if look {
+            posts.mark_unchanged();
+            match discord.hub.store.due(SURFACE, discord.hub.seam.now()).await {
+                Ok(due) => {
+                    for due in due {
+                        if at_work.len() < MOST_AT_ONCE && in_hand.insert(due.id) {
+                            let discord = discord.clone();
+                            at_work.spawn(async move { deliver(&discord, due).await });
+                        }
                     }
                 }
+                Err(error) => tracing::error!(%error, "the outbox cannot be read"),
             }
-            Err(error) => tracing::error!(%error, "the outbox cannot be read"),
         }
-        tokio::select! {
-            _ = timeout(LOOK_AGAIN, posts.changed()) => {}
+        let was_full = at_work.len() >= MOST_AT_ONCE;
+        look = tokio::select! {
+            _ = timeout(LOOK_AGAIN, posts.changed()) => true,
             Some(done) = at_work.join_next() => {
                 if let Ok(id) = done {
                     in_hand.remove(&id);
                 }
+                was_full
             }
-            () = stop.cancelled() => {}
-        }
+            () = stop.cancelled() => false,
+        };
     }
     discord.handlers.close();
     let closing = Instant::now() + CLOSE;
@@ -112,10 +117,7 @@ async fn deliver(discord: &Discord, due: Due) -> i64 {
 async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreError> {
     let now = discord.hub.seam.now();
     let note = Note { token: None, ..note }.write();
-    match due.private {
-        true => discord.hub.store.delivered(due, Some(&note), now).await?,
-        false => discord.hub.store.publish(due, Some(&note), now).await?,
-    }
+    discord.hub.store.publish(due, Some(&note), now).await?;
     riff_hub::step::done("published");
     discord.hub.tell(&due.channel, &due.job, Change::Posted);
     Ok(())
@@ -187,7 +189,7 @@ async fn render(
 ) -> Result<Vec<Outgoing>, PutOff> {
     let mut messages = match note.shows {
         Shows::Post => {
-            let files = attach::files(&discord.hub.blobs, &view.outputs, limit).await;
+            let files = attach::post(&discord.hub.blobs, view, limit).await;
             discord.cards.finished(view, note.user, files.map_err(Refusal::from)?)
         }
         Shows::Talk => discord.cards.talk(view),

@@ -47,7 +47,7 @@ pub async fn run(discord: &Discord, stop: &CancellationToken) {
 }
 
 async fn register(discord: &Discord) -> anyhow::Result<()> {
-    let models: Vec<_> = discord.hub.store.models().await?.into_iter().map(|known| known.spec).collect();
+    let models: Vec<_> = discord.hub.models().await?.iter().map(|known| known.spec.clone()).collect();
     let wanted = commands::declare(&models);
     let route = Route::Commands { application_id: discord.application };
     let there: Vec<Value> =

@@ -15,7 +15,7 @@ use riff_hub::{
     hub::{Ask, Opened, RiffRequest, Twist},
     model::ModelSpec,
     recipe::Parent,
-    riff::{Pan, Strength},
+    riff::{Enlarging, Pan, Strength},
     store::Member,
 };
 use serde_json::json;
@@ -87,8 +87,8 @@ async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields)
 
 /// The model whose settings the form shows.
 async fn form_model(state: &AppState, name: &str) -> Result<Option<ModelSpec>, Refusal> {
-    let models = state.hub.store.models().await?;
-    Ok(models.into_iter().map(|model| model.spec).find(|spec| spec.name == name))
+    let models = state.hub.models().await?;
+    Ok(models.iter().map(|model| &model.spec).find(|spec| spec.name == name).cloned())
 }
 
 /// `POST /c/{channel}/riff`: `recipe` and `do`, such as `vary:1`, and perhaps `text`.
@@ -126,7 +126,7 @@ fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
         "vary" => Twist::Vary(Strength::Subtle),
         "vary-strong" => Twist::Vary(Strength::Strong),
         "reroll" => Twist::Reroll,
-        "upscale" => Twist::Upscale,
+        "upscale" => Twist::Upscale(Enlarging::Best),
         "zoom" => Twist::Zoom,
         "left" => Twist::Pan(Pan::Left),
         "right" => Twist::Pan(Pan::Right),

@@ -8,7 +8,6 @@ use riff_hub::{
     model::Media,
     prompt,
     recipe::Move,
-    riff,
 };
 
 /// For whom a card is rendered.
@@ -50,7 +49,8 @@ pub struct Picture {
     pub number: u32,
     pub index: u32,
     pub full: String,
-    pub thumbnail: String,
+    /// Where it is to be looked at: small, in a format that the browser takes.
+    pub look: String,
     pub width: i64,
     pub height: i64,
 }
@@ -63,13 +63,13 @@ impl Card {
 
     /// The card of a job that was looked up.
     pub fn new(view: JobView, reader: &Reader) -> Self {
-        let pictures = view.outputs.iter().filter_map(|shown| {
+        let pictures = view.pictures().filter_map(|shown| {
             let output = &shown.output;
             Some(Picture {
                 number: output.idx as u32 + 1,
                 index: output.idx as u32,
                 full: format!("/blobs/{}", output.blob),
-                thumbnail: format!("/blobs/{}", output.thumbnail.as_ref()?),
+                look: format!("/pictures/{}", output.blob),
                 width: output.width?,
                 height: output.height?,
             })
@@ -94,7 +94,7 @@ impl Card {
             text: view.text().map(str::to_owned).filter(|_| view.model.media == Media::Text),
             reason: view.job.reason.clone().filter(|_| view.job.state.is_final() && !succeeded),
             blend: reader.blend.clone(),
-            moves: if succeeded { riff::moves_of(&view.model) } else { vec![Move::Remix, Move::Fork] },
+            moves: view.moves,
             model: view.model.name,
             member: view.member,
             channel: view.job.channel,

@@ -11,7 +11,7 @@ use riff_hub::{admission::Refusal, canonical::Digest};
 use crate::{problem::Problem, state::AppState};
 
 /// What is named by its content never changes.
-const FOREVER: &str = "public, max-age=31536000, immutable";
+pub const FOREVER: &str = "public, max-age=31536000, immutable";
 
 /// `GET /blobs/{digest}`.
 pub async fn blob(State(state): State<AppState>, Path(name): Path<String>) -> Result<Response, Problem> {

@@ -8,6 +8,7 @@ mod files;
 mod identity;
 mod live;
 mod pages;
+mod pictures;
 
 use axum::{
     Router,
@@ -37,6 +38,8 @@ pub fn routes() -> Router<AppState> {
         .route("/m/{model}", get(pages::model))
         .route("/jobs/{job}/preview", get(files::preview))
         .route("/blobs/{digest}", get(files::blob))
+        .route("/pictures/{digest}", get(pictures::picture))
+        .route("/jobs/{job}/sheet", get(pictures::sheet))
         .route("/assets/{name}", get(files::asset))
         .route("/favicon.ico", get(async || Redirect::permanent("/assets/icon.svg")))
         .merge(actions)

@@ -89,7 +89,7 @@ pub async fn channel(
         cards.push(Card::of(hub, job, &reader).await?);
     }
     let models: Vec<ModelSpec> =
-        hub.store.models().await.map_err(Refusal::from)?.into_iter().map(|model| model.spec).collect();
+        hub.models().await.map_err(Refusal::from)?.iter().map(|model| model.spec.clone()).collect();
     let quota = match &visitor.member {
         Some(member) => {
             Some(format!("{:.0}", hub.allowance(member, WEB, &[]).await?.left_ms as f64 / 1_000.0))
@@ -170,6 +170,8 @@ struct RecipePage {
     title: String,
     id: String,
     card: Option<Card>,
+    /// Where all its pictures are in one, for who shows a link to this page.
+    preview: Option<String>,
     command: String,
     model: ModelSpec,
     json: String,
@@ -196,7 +198,7 @@ pub async fn recipe(
     let missing = || Refusal::Missing(format!("recipe “{id}”"));
     let digest = id.parse().map_err(|_| missing())?;
     let recipe = hub.store.recipe(digest).await.map_err(Refusal::from)?.ok_or_else(missing)?;
-    let model = hub.store.model(recipe.model).await.map_err(Refusal::from)?.ok_or_else(missing)?.spec;
+    let model = hub.model(recipe.model).await.map_err(Refusal::from)?.ok_or_else(missing)?.spec;
     let reader = Reader { member: visitor.id().to_owned(), blend: None };
     let card = match hub.shown(digest).await {
         Ok(view) if view.job.private => None,
@@ -204,6 +206,10 @@ pub async fn recipe(
         Err(Refusal::Missing(_)) => None,
         Err(refusal) => return Err(refusal.into()),
     };
+    let preview = card
+        .as_ref()
+        .filter(|card| !card.pictures.is_empty())
+        .map(|card| format!("{}/jobs/{}/sheet", state.public_url, card.id));
     let parents = hub.store.parents(digest).await.map_err(Refusal::from)?;
     let children = hub.store.children(digest).await.map_err(Refusal::from)?;
     render(&RecipePage {
@@ -214,6 +220,7 @@ pub async fn recipe(
         parents: kin(hub, parents).await?,
         children: kin(hub, children).await?,
         id: digest.to_string(),
+        preview,
         card,
         model,
     })
@@ -223,14 +230,14 @@ async fn kin(hub: &Hub, relatives: Vec<Relative>) -> Result<Vec<Kin>, Refusal> {
     let mut kin = Vec::new();
     for relative in relatives {
         let thumbnail = match &relative.job {
-            Some(job) => hub.view(job).await?.outputs.into_iter().find_map(|shown| shown.output.thumbnail),
+            Some(job) => hub.view(job).await?.pictures().next().map(|shown| shown.output.blob),
             None => None,
         };
         kin.push(Kin {
             link: format!("/r/{}", relative.recipe),
             made_by: relative.made_by,
             prompt: relative.prompt,
-            thumbnail: thumbnail.map(|blob| format!("/blobs/{blob}")),
+            thumbnail: thumbnail.map(|blob| format!("/pictures/{blob}?side=256")),
         });
     }
     Ok(kin)
@@ -248,15 +255,15 @@ struct ModelPage {
 
 /// `GET /m/{model}`: the newest version of that name.
 pub async fn model(State(state): State<AppState>, Path(name): Path<String>) -> Result<Response, Page> {
-    let models = state.hub.store.models().await.map_err(Refusal::from)?;
-    let found = models.into_iter().find(|model| model.spec.name == name);
-    let spec = found.ok_or_else(|| Refusal::Missing(format!("model “{name}”")))?.spec;
+    let models = state.hub.models().await.map_err(Refusal::from)?;
+    let found = models.iter().find(|model| model.spec.name == name);
+    let spec = &found.ok_or_else(|| Refusal::Missing(format!("model “{name}”")))?.spec;
     render(&ModelPage {
         title: spec.title.clone(),
         digest: spec.digest().to_string(),
         command: spec.media.command().as_str(),
-        controls: compose::controls(&spec, None),
-        spec,
+        controls: compose::controls(spec, None),
+        spec: spec.clone(),
     })
 }
 

@@ -46,6 +46,8 @@ pub(super) struct Ground {
     paused_models: Vec<String>,
     /// Words of the settings and of the community.
     pub words: Blocklist,
+    /// Flags that the asker wants where a line leaves them open.
+    pub defaults: String,
 }
 
 impl Ground {
@@ -114,15 +116,17 @@ impl Hub {
     /// Whether somebody may ask there now: not shut out, then an open channel, then not too fast. Only what got that far
     /// counts against the rate.
     pub(super) async fn admit_asker(&self, ask: &Ask<'_>) -> Result<Ground, Refusal> {
-        let here = self.place_of(ask.channel).await?;
-        self.check_restriction(Some(&here.community), ask.who).await?;
+        let here = self.place_of(ask.channel, Some(ask.who)).await?;
+        if here.restricted {
+            self.check_restriction(Some(&here.community), ask.who).await?;
+        }
         self.check_channel(&here).await?;
         self.rates.check(&ask.who.id, ask.channel)?;
         Ok(self.ground(here))
     }
 
-    async fn place_of(&self, channel: &str) -> Result<store::Ground, Refusal> {
-        let here = self.store.ground(channel).await?;
+    async fn place_of(&self, channel: &str, who: Option<&Member>) -> Result<store::Ground, Refusal> {
+        let here = self.store.ground(channel, who, self.seam.now()).await?;
         here.ok_or_else(|| Refusal::Missing(format!("channel “{channel}”")))
     }
 
@@ -144,6 +148,7 @@ impl Hub {
         Ground {
             words: Blocklist::new(&words),
             paused_models: here.paused_models,
+            defaults: here.defaults,
             community: here.community,
             mature: here.mature,
         }
@@ -151,6 +156,6 @@ impl Hub {
 
     /// What holds in a channel, for who only looks.
     pub(super) async fn look_at(&self, channel: &str) -> Result<Ground, Refusal> {
-        Ok(self.ground(self.place_of(channel).await?))
+        Ok(self.ground(self.place_of(channel, None).await?))
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashSet,
     hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
 };
 
 use tokio::sync::watch;
@@ -13,38 +14,61 @@ use crate::{
     canonical::Digest,
     model::{Media, ModelSpec},
     prompt::{Defaults, Draft},
+    seam::Millis,
     store::{KnownModel, StoreError},
 };
 
-/// The models to choose from.
-pub(super) struct Catalogue<'a> {
+/// How old the picture of the models may be, in milliseconds. What this process changes of it is seen at once.
+const FRESH_MS: Millis = 1_000;
+
+/// The models to choose from, as they were at one moment.
+pub(super) struct Catalogue {
     /// The newest version of each, by name.
-    models: Vec<KnownModel>,
+    models: Arc<[KnownModel]>,
     /// The versions that a present worker serves.
     served: HashSet<Digest>,
     /// The settings' order.
-    preferred: &'a [String],
+    preferred: Vec<String>,
+    /// When it was read.
+    at: Millis,
 }
 
 impl Hub {
-    /// The models to choose from now.
-    pub(super) async fn catalogue(&self) -> Result<Catalogue<'_>, StoreError> {
-        Ok(Catalogue {
-            models: self.store.models().await?,
-            served: self.served().await?,
-            preferred: &self.settings.default_models,
-        })
+    /// The newest version of every model that a worker ever announced, by name.
+    pub async fn models(&self) -> Result<Arc<[KnownModel]>, StoreError> {
+        Ok(self.catalogue().await?.models.clone())
     }
 
-    async fn served(&self) -> Result<HashSet<Digest>, StoreError> {
-        self.store.served_by(&self.present_workers(), self.seam.now()).await
+    /// One version, however old.
+    pub async fn model(&self, digest: Digest) -> Result<Option<KnownModel>, StoreError> {
+        match self.catalogue().await?.models.iter().find(|model| model.digest == digest) {
+            Some(newest) => Ok(Some(newest.clone())),
+            None => self.store.model(digest).await,
+        }
+    }
+
+    /// The models to choose from now.
+    pub(super) async fn catalogue(&self) -> Result<Arc<Catalogue>, StoreError> {
+        let mut catalogue = self.catalogue.lock().await;
+        let now = self.seam.now();
+        if let Some(fresh) = catalogue.as_ref().filter(|known| (0..FRESH_MS).contains(&(now - known.at))) {
+            return Ok(fresh.clone());
+        }
+        let read = Arc::new(Catalogue {
+            models: self.store.models().await?.into(),
+            served: self.store.served_by(&self.present_workers(), now).await?,
+            preferred: self.settings.default_models.clone(),
+            at: now,
+        });
+        *catalogue = Some(read.clone());
+        Ok(read)
     }
 
     /// The model that a channel's prompts of a kind go to where none is named.
     pub async fn default_model(&self, channel: &str, media: Media) -> Result<Option<ModelSpec>, Refusal> {
         let ground = self.look_at(channel).await?;
         let catalogue = self.catalogue().await?;
-        let fits = |model: &KnownModel| model.spec.media == media && ground.check_model(&model.spec).is_ok();
+        let fits = |model: &KnownModel| makes(model, media) && ground.check_model(&model.spec).is_ok();
         Ok(catalogue.first_choice(fits).map(|model| model.spec.clone()))
     }
 
@@ -53,20 +77,21 @@ impl Hub {
         self.served.subscribe()
     }
 
-    /// Tells who watches if other versions are served than before.
+    /// Reads anew which models there are and who serves them, and tells who watches if other versions are served than before.
     pub(super) async fn look_at_models(&self) -> Result<(), StoreError> {
+        *self.catalogue.lock().await = None;
         let number = |digest: &Digest| {
             let mut hasher = DefaultHasher::new();
             digest.hash(&mut hasher);
             hasher.finish()
         };
-        let now = self.served().await?.iter().map(number).fold(0, u64::wrapping_add);
+        let now = self.catalogue().await?.served.iter().map(number).fold(0, u64::wrapping_add);
         self.served.send_if_modified(|before| std::mem::replace(before, now) != now);
         Ok(())
     }
 }
 
-impl Catalogue<'_> {
+impl Catalogue {
     /// The model that a draft names, or else the member's default, or else the first choice for its command.
     pub fn choose(&self, draft: &Draft, own: Option<&str>, ground: &Ground) -> Result<&KnownModel, Refusal> {
         let media = draft.command.media();
@@ -83,7 +108,7 @@ impl Catalogue<'_> {
         if let Some(own) = own {
             return Ok(own);
         }
-        match self.first_choice(|model| model.spec.media == media && admitted(model)) {
+        match self.first_choice(|model| makes(model, media) && admitted(model)) {
             Some(first) => Ok(first),
             None => {
                 // There may be some that are not used here: then why not.
@@ -101,6 +126,11 @@ impl Catalogue<'_> {
             (!self.is_served(model), preferred.unwrap_or(usize::MAX), name.clone())
         };
         self.models.iter().filter(|model| fits(model)).min_by_key(rank)
+    }
+
+    /// Of the upscalers that a present worker serves, the first choice.
+    pub fn upscaler(&self, fits: impl Fn(&KnownModel) -> bool) -> Option<&KnownModel> {
+        self.first_choice(|model| model.spec.is_upscaler() && self.is_served(model) && fits(model))
     }
 
     /// Whether a present worker serves it.
@@ -124,6 +154,11 @@ impl Catalogue<'_> {
         let specs: Vec<&ModelSpec> = models.iter().map(|model| &model.spec).collect();
         Ok(defaults.check(&specs)?)
     }
+}
+
+/// Whether a model makes something of words alone: an upscaler is none that prompts go to by themselves.
+fn makes(model: &KnownModel, media: Media) -> bool {
+    model.spec.media == media && !model.spec.is_upscaler()
 }
 
 fn no_such<'a>(wanted: &str, models: impl Iterator<Item = &'a KnownModel>, purpose: &str) -> Refusal {

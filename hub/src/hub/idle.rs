@@ -26,6 +26,8 @@ pub(super) struct Idle {
 struct Waiter {
     serves: Arc<HashSet<Digest>>,
     wake: Arc<Notify>,
+    /// Woken, and about to look: it is idle still, but not to be woken for another job.
+    woken: bool,
 }
 
 /// A worker's place among those that wait; left when it is dropped.
@@ -38,25 +40,30 @@ pub(super) struct Waiting<'a> {
 impl Idle {
     /// A place for a worker that serves these versions.
     pub fn place(&self, serves: HashSet<Digest>) -> Waiting<'_> {
-        let waiter = Waiter { serves: Arc::new(serves), wake: Arc::new(Notify::new()) };
+        let waiter = Waiter { serves: Arc::new(serves), wake: Arc::new(Notify::new()), woken: false };
         Waiting { idle: self, ticket: self.next.fetch_add(1, Ordering::Relaxed), waiter }
+    }
+
+    /// Whether a worker is idle that can serve the version.
+    pub fn is_idle_for(&self, model: Digest) -> bool {
+        self.waiting.iter().any(|waiting| waiting.serves.contains(&model))
     }
 
     /// Wakes one worker that can serve the version.
     pub fn wake_for(&self, model: Digest) {
-        let able =
-            self.waiting.iter().find(|waiting| waiting.serves.contains(&model)).map(|found| *found.key());
-        if let Some((_, waiter)) = able.and_then(|ticket| self.waiting.remove(&ticket)) {
+        let able = self.waiting.iter_mut().find(|waiting| !waiting.woken && waiting.serves.contains(&model));
+        if let Some(mut waiter) = able {
+            waiter.woken = true;
             waiter.wake.notify_one();
         }
     }
 
     /// Wakes everybody.
     pub fn wake_all(&self) {
-        self.waiting.retain(|_, waiter| {
+        for mut waiter in self.waiting.iter_mut() {
+            waiter.woken = true;
             waiter.wake.notify_one();
-            false
-        });
+        }
     }
 }
 
@@ -105,10 +112,11 @@ mod tests {
         assert_eq!(woken.iter().filter(|woken| **woken).count(), 1);
         idle.wake_for(model("flux"));
         assert!(is_woken(&flux[usize::from(woken[0])]).await, "the next job wakes the other");
+        assert!(idle.is_idle_for(model("flux")), "they are about to look");
         assert!(!is_woken(&other).await);
         idle.wake_all();
         assert!(is_woken(&other).await);
-        drop(other);
-        assert!(idle.waiting.is_empty());
+        drop((flux, other));
+        assert!(!idle.is_idle_for(model("flux")) && idle.waiting.is_empty());
     }
 }

@@ -3,28 +3,39 @@
 
 mod ask;
 mod choose;
+mod give;
 mod idle;
 mod moderate;
+mod overflow;
 mod own;
 mod people;
 mod picture;
+mod show;
 mod submit;
 mod view;
+mod withhold;
 mod work;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::{
-    sync::{Mutex, broadcast, watch},
+    sync::{Mutex, Semaphore, broadcast, watch},
     time::Instant,
 };
 
 use crate::{
     admission::{Rate, Rates},
     blobs::{BlobError, Blobs},
+    canonical::Digest,
     queue::Line,
+    safety::Watch,
     seam::{Millis, Seam},
     store::{Retry, Store, StoreError, StoreOptions},
 };
@@ -33,6 +44,7 @@ use idle::Idle;
 
 pub use ask::{Ask, Privacy};
 pub use picture::Opened;
+pub use show::Look;
 pub use submit::{RiffRequest, Twist};
 pub use view::{JobView, OutputView};
 pub use work::WorkError;
@@ -128,6 +140,15 @@ pub enum OpenError {
     Blobs(#[from] BlobError),
 }
 
+/// What is known of a worker and not worth storing.
+#[derive(Debug, Clone, Default)]
+struct Presence {
+    /// When it was last heard of.
+    at: Millis,
+    /// The versions that it had in memory when it last asked for work.
+    loaded: HashSet<Digest>,
+}
+
 /// The state of one hub process. What must survive it is in the store and the blobs; the rest may be lost at any time.
 pub struct Hub {
     /// The database.
@@ -139,12 +160,14 @@ pub struct Hub {
     settings: Settings,
     rates: Rates,
     live: DashMap<String, Live>,
-    /// When each worker was last heard of.
-    presence: DashMap<String, Millis>,
+    /// When each worker was last heard of, and what it has in memory.
+    presence: DashMap<String, Presence>,
     /// The names under which members entered, by id.
     people: DashMap<String, String>,
     /// The rooms that were entered, by id.
     rooms: DashMap<String, Room>,
+    /// The models as they were read last. Held while they are read: one does it for all who ask meanwhile.
+    catalogue: Mutex<Option<Arc<choose::Catalogue>>>,
     /// A number for the set of versions that present workers serve.
     served: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
@@ -152,6 +175,10 @@ pub struct Hub {
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
+    /// Looks at results, where there is a classifier.
+    watch: OnceLock<Arc<Watch>>,
+    /// Room for making pictures smaller.
+    makings: Semaphore,
 }
 
 impl Hub {
@@ -175,11 +202,14 @@ impl Hub {
             presence: DashMap::new(),
             people: DashMap::new(),
             rooms: DashMap::new(),
+            catalogue: Mutex::new(None),
             served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
             idle: Idle::default(),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
+            watch: OnceLock::new(),
+            makings: Semaphore::new(show::MOST_AT_ONCE),
         })
     }
 
@@ -225,8 +255,20 @@ impl Hub {
         let _ = self.events.send(event);
     }
 
+    /// Notes that a worker was heard of.
+    fn heard_of(&self, worker: &str) {
+        self.presence.entry(worker.to_owned()).or_default().at = self.seam.now();
+    }
+
     fn retry(&self) -> Retry {
         Retry::UpTo {
+            attempts: self.settings.max_attempts,
+            backoff_ms: self.settings.backoff.as_millis() as i64,
+        }
+    }
+
+    fn elsewhere(&self) -> Retry {
+        Retry::Elsewhere {
             attempts: self.settings.max_attempts,
             backoff_ms: self.settings.backoff.as_millis() as i64,
         }

@@ -87,6 +87,7 @@ fn check(act: &Act, now: Millis) -> Result<(), &'static str> {
         Act::TimeOut { until, .. } if *until <= now => {
             Err("A time-out ends in the future: give a later time, or lift the restriction instead.")
         }
+        Act::Withhold { .. } => Err("Only the safety classifier withholds results: take it down instead."),
         Act::Ban { reason, .. } | Act::TimeOut { reason, .. } | Act::Report { reason, .. }
             if !fits(reason) =>
         {

@@ -52,16 +52,16 @@ impl Hub {
         if self.store.recipe(id).await?.is_some() {
             return Ok(Opened::Result(Parent { recipe: id, index: embedded.index }));
         }
-        let models = self.store.models().await?;
-        let model = models.into_iter().find(|model| model.spec.name == embedded.model).ok_or_else(|| {
+        let models = self.models().await?;
+        let model = models.iter().find(|model| model.spec.name == embedded.model).ok_or_else(|| {
             Refusal::Missing(format!("model “{}”, which this picture was made with,", embedded.model))
         })?;
         Ok(Opened::Line(prompt::render(&embedded.recipe.prompt, &embedded.recipe.params, &model.spec)))
     }
 
-    /// The blob of a result that is a picture.
+    /// The blob of a result that is a picture, to be looked at by another model.
     pub(super) async fn picture_of(&self, parent: &Parent) -> Result<Digest, Refusal> {
-        let missing = || Refusal::Missing("finished picture to describe".to_owned());
+        let missing = || Refusal::Missing("finished picture of that recipe".to_owned());
         let job = self.store.success_of(parent.recipe).await?.ok_or_else(missing)?;
         let outputs = self.store.outputs(&job).await?;
         let picture = outputs

@@ -9,10 +9,10 @@ use crate::{
     admission::Refusal,
     canonical::Digest,
     job::{Job, Lane},
-    model::{Cost, Media, ModelSpec, input},
+    model::{Media, ModelSpec, input},
     prompt::{self, Defaults, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
-    riff::{self, Pan, Strength},
+    riff::{self, Enlarging, Pan, Strength},
     schema,
     seam::Millis,
     step,
@@ -33,7 +33,7 @@ pub enum Twist {
     /// The same again with a new seed.
     Reroll,
     /// More pixels.
-    Upscale,
+    Upscale(Enlarging),
     /// From further away.
     Zoom,
     /// Looking elsewhere.
@@ -64,12 +64,10 @@ impl Hub {
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
     pub async fn submit(&self, ask: &Ask<'_>, line: &str) -> Result<Vec<Job>, Refusal> {
         let ground = self.admit_asker(ask).await?;
-        let preferences = self.store.preferences(&ask.who.id).await?;
         ground.words.check(line)?;
         // They were read when they were set. What is not allowed here, or cannot be read any more, is as good as nothing.
-        let allowed = ground.words.check(&preferences.defaults).is_ok();
-        let defaults =
-            preferences.defaults.parse().ok().filter(|_| allowed).unwrap_or_else(Defaults::default);
+        let allowed = ground.words.check(&ground.defaults).is_ok();
+        let defaults = ground.defaults.parse().ok().filter(|_| allowed).unwrap_or_else(Defaults::default);
         let catalogue = self.catalogue().await?;
         let mut recipes = Vec::new();
         for mut draft in prompt::parse_line(line)? {
@@ -114,7 +112,7 @@ impl Hub {
         let recipe = match &request.twist {
             Twist::Vary(strength) => riff::vary(&parent, spec, index, *strength, seed)?,
             Twist::Reroll => riff::reroll(&parent, spec, index, seed)?,
-            Twist::Upscale => riff::upscale(&parent, spec, index)?,
+            Twist::Upscale(how) => return self.enlarged(ground, request, (parent, model), *how).await,
             Twist::Zoom => riff::zoom(&parent, spec, index)?,
             Twist::Pan(pan) => riff::pan(&parent, spec, index, *pan)?,
             Twist::Blend(other) => {
@@ -135,6 +133,32 @@ impl Hub {
             }
         };
         Ok(vec![(recipe, model)])
+    }
+
+    /// A result with more pixels, by its own model or by an upscaler.
+    async fn enlarged(
+        &self,
+        ground: &Ground,
+        request: &RiffRequest,
+        (parent, model): (Recipe, KnownModel),
+        how: Enlarging,
+    ) -> Result<Made, Refusal> {
+        let index = request.parent.index;
+        let anew = match how {
+            Enlarging::Upscaler => None,
+            Enlarging::Best | Enlarging::Anew => Some(riff::upscale(&parent, &model.spec, index)),
+        };
+        let refusal = match anew {
+            Some(Ok(recipe)) => return Ok(vec![(recipe, model)]),
+            Some(Err(error)) if how == Enlarging::Anew => return Err(error.into()),
+            Some(Err(error)) => error.into(),
+            None => Refusal::NoUpscaler,
+        };
+        let catalogue = self.catalogue().await?;
+        let upscaler = catalogue.upscaler(|model| ground.check_model(&model.spec).is_ok()).ok_or(refusal)?;
+        let image = self.picture_of(&request.parent).await?;
+        let recipe = riff::enlarge(&parent, index, image, (upscaler.digest, &upscaler.spec))?;
+        Ok(vec![(recipe, upscaler.clone())])
     }
 
     async fn edited(
@@ -219,7 +243,7 @@ impl Hub {
         if parent.index >= recipe.count() {
             return Err(Refusal::Missing(format!("result {} of that recipe", parent.index + 1)));
         }
-        let model = self.store.model(recipe.model).await?.ok_or_else(missing)?;
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         Ok((recipe, model))
     }
 
@@ -242,7 +266,7 @@ impl Hub {
             .into_iter()
             .map(|(recipe, model)| NewJob {
                 id: self.seam.id(),
-                estimate_ms: estimate_ms(&recipe, &model.spec.cost, model.cost_ratio),
+                estimate_ms: model.spec.cost.estimate_ms(&recipe, model.cost_ratio),
                 recipe,
                 reply: reply.take(),
             })
@@ -275,15 +299,6 @@ impl Hub {
         let (recipe, model) = self.recipe_and_model(parent).await?;
         Ok(prompt::render(&recipe.prompt, &recipe.params, &model.spec))
     }
-}
-
-/// What a run is expected to cost in milliseconds of the device; at least 1.
-pub fn estimate_ms(recipe: &Recipe, cost: &Cost, ratio: f64) -> i64 {
-    let (width, height) = recipe.size().unwrap_or((0, 0));
-    let megapixels = f64::from(width) * f64::from(height) * f64::from(recipe.count()) / 1e6;
-    let tokens = recipe.integer("max_tokens").unwrap_or(0) as f64;
-    let seconds = cost.fixed + cost.per_megapixel * megapixels + cost.per_token * tokens;
-    ((seconds * ratio * 1_000.0).ceil() as i64).max(1)
 }
 
 fn quota_sentence(error: StoreError, now: Millis) -> Refusal {

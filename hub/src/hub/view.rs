@@ -8,10 +8,11 @@ use super::{Hub, Live, work::changed};
 use crate::{
     admission::Refusal,
     job::{Job, Output, State},
-    model::ModelSpec,
+    model::{Media, ModelSpec},
     queue::{Line, Place, Waiting},
-    recipe::{Recipe, RecipeId},
-    store::Whole,
+    recipe::{Move, Recipe, RecipeId},
+    riff,
+    store::{StoreError, Whole},
 };
 
 /// Jobs up to which the queue is looked at anew for each place in it.
@@ -36,6 +37,8 @@ pub struct JobView {
     pub live: Live,
     /// Its results, once it succeeded.
     pub outputs: Vec<OutputView>,
+    /// What can be made of its results now, in the order of the buttons.
+    pub moves: Vec<Move>,
 }
 
 /// One result.
@@ -51,7 +54,7 @@ impl JobView {
     /// One line on where the job stands.
     pub fn status(&self) -> String {
         let retried =
-            if self.job.attempt > 1 { format!(", attempt {}", self.job.attempt) } else { String::new() };
+            if self.job.tries() > 1 { format!(", attempt {}", self.job.tries()) } else { String::new() };
         match self.job.state {
             State::Queued => match self.place {
                 Some(place) => place_line(&self.model.name, place),
@@ -69,6 +72,11 @@ impl JobView {
     /// Part done, in percent.
     pub fn percent(&self) -> u32 {
         (self.live.progress * 100.0) as u32
+    }
+
+    /// Its results that are pictures.
+    pub fn pictures(&self) -> impl Iterator<Item = &OutputView> {
+        self.outputs.iter().filter(|shown| shown.output.media_type.starts_with("image/"))
     }
 
     /// Text of the answer: final, or so far.
@@ -113,6 +121,7 @@ impl Hub {
             place: self.place(&job).await?,
             live: self.live_of(&job),
             outputs: self.output_views(&job).await?,
+            moves: self.moves(&job, &model).await?,
             member,
             recipe,
             model,
@@ -160,7 +169,7 @@ impl Hub {
     }
 
     /// The queue: as it is while it is short, and as it was a moment ago while it is long.
-    async fn line(&self) -> Result<Arc<Line>, Refusal> {
+    pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
         let mut played = self.line.lock().await;
         if let Some((at, line)) = &*played
             && line.len() > SHORT
@@ -168,10 +177,25 @@ impl Hub {
         {
             return Ok(line.clone());
         }
-        let fleet = self.store.fleet(&self.present_workers(), self.seam.now()).await?;
+        let fleet = self.store.fleet(&self.present(), self.seam.now()).await?;
         let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
         *played = Some((Instant::now(), line.clone()));
         Ok(line)
+    }
+
+    /// The moves of the model itself, and *upscale* where somebody else can do that.
+    async fn moves(&self, job: &Job, model: &ModelSpec) -> Result<Vec<Move>, Refusal> {
+        if job.state != State::Succeeded {
+            return Ok(vec![Move::Remix, Move::Fork]);
+        }
+        let mut moves = riff::moves_of(model);
+        if model.media == Media::Image
+            && !moves.contains(&Move::Upscale)
+            && self.catalogue().await?.upscaler(|_| true).is_some()
+        {
+            moves.insert(0, Move::Upscale);
+        }
+        Ok(moves)
     }
 
     async fn output_views(&self, job: &Job) -> Result<Vec<OutputView>, Refusal> {

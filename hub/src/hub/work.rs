@@ -1,4 +1,4 @@
-//! The workers' side of the loop: lease, report, store outputs, complete, fail.
+//! What workers tell of the jobs they hold: report, store outputs, complete, fail.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use crate::{
     media::{self, BadMedia, Checked},
     model::Media,
     recipe::Recipe,
-    schema::{self, BadSpec},
+    safety::Watch,
+    schema::BadSpec,
     step,
     store::{Completion, Ending, Retry, StoreError},
     wire,
@@ -67,61 +68,12 @@ pub enum WorkError {
     Blobs(#[from] BlobError),
 }
 
-/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest time a request is held.
-const MAX_HOLD: Duration = Duration::from_secs(60);
+pub(super) const MAX_HOLD: Duration = Duration::from_secs(60);
 /// Longest device time that one attempt may charge.
 const MAX_COST_MS: i64 = 24 * 60 * 60 * 1_000;
 
 impl Hub {
-    /// Takes in a worker's announcement.
-    pub async fn hello(&self, worker: &str, hello: &wire::Hello) -> Result<wire::Welcome, WorkError> {
-        if hello.protocol != wire::PROTOCOL {
-            return Err(WorkError::Protocol(hello.protocol));
-        }
-        for spec in &hello.models {
-            schema::check_spec(spec).map_err(|source| WorkError::Spec { name: spec.name.clone(), source })?;
-        }
-        let now = self.seam.now();
-        self.store.hello(worker, &hello.models, now).await?;
-        self.presence.insert(worker.to_owned(), now);
-        let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
-        tracing::info!(worker, models = names.join(" "), "worker is here");
-        self.look_at_models().await?;
-        Ok(wire::Welcome {
-            heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
-            lease_ms: self.settings.lease.as_millis() as u64,
-        })
-    }
-
-    /// Gives the worker its next job, waiting up to `hold` for one to be enqueued.
-    pub async fn lease(&self, worker: &str, hold: Duration) -> Result<Option<wire::Lease>, WorkError> {
-        let unknown = || WorkError::Unknown(worker.to_owned());
-        let waiting = self.idle.place(self.store.served_by_worker(worker).await?.ok_or_else(unknown)?);
-        let deadline = Instant::now() + hold.min(MAX_HOLD);
-        loop {
-            waiting.wait();
-            let now = self.seam.now();
-            self.presence.insert(worker.to_owned(), now);
-            if let Some(leased) = self.store.lease(worker, now, self.lease_until()).await? {
-                step::done("leased");
-                tracing::info!(job = leased.job.id, worker, attempt = leased.job.attempt, "leased");
-                self.tell(&leased.job.channel, &leased.job.id, Change::State);
-                return Ok(Some(wire::Lease {
-                    attempt: leased.job.attempt as u32,
-                    recipe_id: leased.job.recipe,
-                    job: leased.job.id,
-                    recipe: leased.recipe,
-                }));
-            }
-            if Instant::now() >= deadline {
-                return Ok(None);
-            }
-            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
-        }
-    }
-
     /// Takes a heartbeat with its progress.
     pub async fn report(
         &self,
@@ -129,7 +81,7 @@ impl Hub {
         job: &str,
         report: wire::Report,
     ) -> Result<wire::Signal, WorkError> {
-        self.presence.insert(worker.to_owned(), self.seam.now());
+        self.heard_of(worker);
         let renewed = self.store.report(job, worker, report.attempt, self.lease_until()).await;
         if let Err(StoreError::LeaseLost { .. }) = renewed {
             return self.signal_of(worker, job, report.attempt).await;
@@ -139,16 +91,22 @@ impl Hub {
         let Some(job) = self.store.job(job).await? else {
             return Ok(wire::Signal::Cancel);
         };
-        self.note_progress(&job, report);
+        let preview = self.preview_of(&job, &report).await?;
+        self.note_progress(&job, report, preview);
         self.tell(&job.channel, &job.id, Change::Progress);
         Ok(wire::Signal::Continue)
     }
 
-    fn note_progress(&self, job: &Job, report: wire::Report) {
-        let preview = report
-            .preview
-            .and_then(|text| BASE64_STANDARD.decode(text).ok())
-            .filter(|bytes| media::check_preview(bytes).is_ok());
+    /// A report's preview, if it is one and may be shown.
+    async fn preview_of(&self, job: &Job, report: &wire::Report) -> Result<Option<Vec<u8>>, WorkError> {
+        let decoded = report.preview.as_ref().and_then(|text| BASE64_STANDARD.decode(text).ok());
+        match decoded.filter(|bytes| media::check_preview(bytes).is_ok()) {
+            Some(bytes) if self.may_show(job, &bytes).await? => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    fn note_progress(&self, job: &Job, report: wire::Report, preview: Option<Vec<u8>>) {
         let mut live = self.live.entry(job.id.clone()).or_default();
         if report.progress.is_finite() {
             live.progress = report.progress.clamp(live.progress, 1.0);
@@ -200,51 +158,42 @@ impl Hub {
         media_type: &str,
         bytes: Bytes,
     ) -> Result<wire::Stored, WorkError> {
-        if !self.store.holds(job, worker, attempt).await? {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt }.into());
-        }
-        let found = self.job_of(job).await?;
-        let output = self.check_output(&found, index, media_type, bytes).await?;
+        let held = self.store.held(job, worker, attempt).await?;
+        let (_, recipe) = held.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })?;
+        let output = self.check_output(recipe, index, media_type, bytes).await?;
         self.store.add_output(job, worker, attempt, &output).await?;
         step::done("output-stored");
         Ok(wire::Stored { blob: output.blob })
     }
 
-    async fn job_of(&self, id: &str) -> Result<Job, StoreError> {
-        self.store.job(id).await?.ok_or_else(|| StoreError::Missing(format!("job {id}")))
-    }
-
-    async fn recipe_of(&self, job: &Job) -> Result<Recipe, StoreError> {
-        let recipe = self.store.recipe(job.recipe).await?;
-        recipe.ok_or_else(|| StoreError::Missing(format!("recipe of job {}", job.id)))
-    }
-
     async fn check_output(
         &self,
-        job: &Job,
+        recipe: Recipe,
         index: u32,
         media_type: &str,
         bytes: Bytes,
     ) -> Result<Output, WorkError> {
-        let recipe = self.recipe_of(job).await?;
-        let missing = || StoreError::Missing(format!("model of job {}", job.id));
-        let model = self.store.model(job.model).await?.ok_or_else(missing)?;
+        let missing = || StoreError::Missing(format!("model {}", recipe.model));
+        let model = self.model(recipe.model).await?.ok_or_else(missing)?;
         if index >= recipe.count() {
             return Err(WorkError::TooMany { index, count: recipe.count() });
         }
         let media_type = media_type.to_owned();
         let wanted = model.spec.media;
+        let watch = self.watch.get().cloned();
         let made = tokio::task::spawn_blocking(move || {
-            make(&media_type, wanted, bytes, |image| embed::write_png(image, &recipe, index, &model.spec))
+            let mut safety = None;
+            let made = make(&media_type, wanted, bytes, |image| {
+                safety = watch.map(|watch| see(&watch, image)).transpose()?;
+                embed::write_png(image, &recipe, index, &model.spec)
+            })?;
+            Ok((made, safety))
         })
         .await
         .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
         .and_then(|made| made)
         .map_err(|source| WorkError::Media { index, source })?;
-        let thumbnail = match made.thumbnail {
-            Some(bytes) => Some(self.blobs.put(bytes).await?.to_string()),
-            None => None,
-        };
+        let (made, safety) = made;
         Ok(Output {
             idx: i64::from(index),
             bytes: made.bytes.len() as i64,
@@ -252,23 +201,25 @@ impl Hub {
             media_type: made.media_type.to_owned(),
             width: made.size.map(|(width, _)| i64::from(width)),
             height: made.size.map(|(_, height)| i64::from(height)),
-            thumbnail,
+            safety,
         })
     }
 
     /// Ends a job in success.
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
-        let found = self.job_of(job).await?;
-        let seconds = if done.gpu_seconds.is_finite() { done.gpu_seconds } else { 0.0 };
+        let ms = |seconds: f64| ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS);
         let completion = Completion {
             job,
             worker,
             attempt: done.attempt,
-            asked: i64::from(self.recipe_of(&found).await?.count()),
             outputs: i64::from(done.outputs),
-            cost_ms: ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS),
+            run_ms: ms(done.gpu_seconds),
+            load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
         };
+        if self.withhold(worker, job, done.attempt).await? {
+            return Ok(());
+        }
         let ending = self.store.complete(&completion, self.seam.now()).await?;
         step::done("completed");
         if let Ending::Now(job) = &ending {
@@ -280,11 +231,17 @@ impl Hub {
 
     /// Ends an attempt in failure.
     pub async fn fail(&self, worker: &str, job: &str, fail: &wire::Fail) -> Result<(), WorkError> {
-        let retry = if fail.retry { self.retry() } else { Retry::Never };
+        let retry = match (fail.retry, fail.kind) {
+            (false, _) => Retry::Never,
+            (true, wire::FailKind::Other) => self.retry(),
+            (true, wire::FailKind::OutOfMemory) => self.elsewhere(),
+        };
         let reason: String = fail.reason.chars().take(500).collect();
         let held = (job, worker, fail.attempt);
         let job = self.store.fail(held, &reason, retry, self.seam.now()).await?;
         step::done("failed");
+        // It may have been set aside for it.
+        self.look_at_models().await?;
         tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
         self.ended(&job);
         Ok(())
@@ -301,15 +258,8 @@ impl Hub {
         }
     }
 
-    fn lease_until(&self) -> i64 {
+    pub(super) fn lease_until(&self) -> i64 {
         self.seam.now() + self.settings.lease.as_millis() as i64
-    }
-
-    /// The workers heard of within the last two leases.
-    pub(super) fn present_workers(&self) -> Vec<String> {
-        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
-        let here = self.presence.iter().filter(|entry| *entry.value() >= since);
-        here.map(|entry| entry.key().clone()).collect()
     }
 }
 
@@ -326,7 +276,15 @@ struct Made {
     media_type: &'static str,
     bytes: Bytes,
     size: Option<(u32, u32)>,
-    thumbnail: Option<Bytes>,
+}
+
+/// What the classifier sees in a result, as it is kept. What nobody could look at is not taken.
+fn see(watch: &Watch, image: &image::RgbImage) -> Result<String, BadMedia> {
+    let findings = watch.classifier.look(image).map_err(|why| {
+        tracing::error!(why, "the safety classifier failed");
+        BadMedia::Unreadable("the safety classifier failed".to_owned())
+    })?;
+    serde_json::to_string(&findings).map_err(|error| BadMedia::Unreadable(error.to_string()))
 }
 
 /// Decodes an upload within limits and encodes it anew, so that nothing but pixels or text gets through.
@@ -334,20 +292,19 @@ fn make(
     media_type: &str,
     wanted: Media,
     bytes: Bytes,
-    write_png: impl FnOnce(&image::DynamicImage) -> Result<Vec<u8>, BadMedia>,
+    write_png: impl FnOnce(&image::RgbImage) -> Result<Vec<u8>, BadMedia>,
 ) -> Result<Made, BadMedia> {
     match media::check(media_type, wanted, &bytes)? {
-        Checked::Image(image) => Ok(Made {
-            media_type: "image/png",
-            bytes: write_png(&image)?.into(),
-            size: Some((image.width(), image.height())),
-            thumbnail: Some(media::thumbnail(&image)?.into()),
-        }),
-        Checked::Text(text) => Ok(Made {
-            media_type: "text/plain; charset=utf-8",
-            bytes: text.into(),
-            size: None,
-            thumbnail: None,
-        }),
+        Checked::Image(image) => {
+            let image = image.into_rgb8();
+            Ok(Made {
+                media_type: "image/png",
+                bytes: write_png(&image)?.into(),
+                size: Some(image.dimensions()),
+            })
+        }
+        Checked::Text(text) => {
+            Ok(Made { media_type: "text/plain; charset=utf-8", bytes: text.into(), size: None })
+        }
     }
 }

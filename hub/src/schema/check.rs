@@ -48,6 +48,9 @@ pub enum BadSpec {
         /// What it must be.
         expected: &'static str,
     },
+    /// An overflow that begins at no time.
+    #[error("its overflow must begin after a number of seconds from 0 to 31536000")]
+    Overflow,
     /// Costs that are negative or no number.
     #[error("its costs must be seconds, zero or more")]
     Cost,
@@ -57,6 +60,8 @@ pub enum BadSpec {
 const MAX_NAME: usize = 64;
 /// Longest card, in bytes.
 const MAX_CARD: usize = 16 * 1_024;
+/// Latest begin of an overflow, in seconds: a year.
+const MAX_OVERFLOW: f64 = 31_536_000.0;
 /// Largest schema, in bytes of canonical JSON.
 const MAX_SCHEMA: usize = 64 * 1_024;
 
@@ -86,6 +91,9 @@ pub fn check_spec(spec: &ModelSpec) -> Result<(), BadSpec> {
     let costs = [cost.fixed, cost.per_megapixel, cost.per_token, cost.load];
     if costs.iter().any(|cost| !cost.is_finite() || *cost < 0.0) {
         return Err(BadSpec::Cost);
+    }
+    if spec.overflow.is_some_and(|overflow| !(0.0..=MAX_OVERFLOW).contains(&overflow.after_seconds)) {
+        return Err(BadSpec::Overflow);
     }
     let properties = spec.properties().ok_or(BadSpec::NoProperties)?;
     jsonschema::validator_for(&Value::Object(spec.schema.clone()))

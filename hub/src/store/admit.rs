@@ -55,22 +55,14 @@ impl Store {
     /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
     pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
-        check_waiting(&mut tx, admitted, jobs.len()).await?;
-        check_quota(&mut tx, admitted, jobs).await?;
+        let standing = standing(&mut tx, admitted).await?;
+        standing.check(admitted, jobs)?;
+        let mut start_tag = standing.start_tag;
         let mut enqueued = Vec::with_capacity(jobs.len());
         for job in jobs {
-            insert_recipe(&mut tx, &job.recipe, admitted.now).await?;
-            enqueued.push(insert_job(&mut tx, admitted, job).await?);
-            sqlx::query(
-                "INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES (?, ?, ?, 'reserve', ?, ?)",
-            )
-            .bind(admitted.member)
-            .bind(admitted.period)
-            .bind(&job.id)
-            .bind(-job.estimate_ms)
-            .bind(admitted.now)
-            .execute(&mut *tx)
-            .await?;
+            let queued = insert(&mut tx, admitted, job, start_tag).await?;
+            start_tag = queued.finish_tag;
+            enqueued.push(queued);
         }
         tx.commit().await?;
         Ok(enqueued)
@@ -78,121 +70,101 @@ impl Store {
 
     /// What is left of a member's allowance, in milliseconds of the device.
     pub async fn quota_left(&self, member: &str, period: i64, allowance_ms: i64) -> Result<i64, StoreError> {
-        let sum: i64 =
-            sqlx::query_scalar(SUM_OF_PERIOD).bind(member).bind(period).fetch_one(&self.read).await?;
-        Ok(allowance_ms + sum)
+        let balance_ms: i64 =
+            sqlx::query_scalar("SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE member = ? AND period = ?")
+                .bind(member)
+                .bind(period)
+                .fetch_one(&self.read)
+                .await?;
+        Ok(allowance_ms + balance_ms)
     }
 }
 
-pub(super) const SUM_OF_PERIOD: &str =
-    "SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE member = ? AND period = ?";
-
-async fn check_waiting(
-    tx: &mut Transaction<'_, Sqlite>,
-    admitted: &Admitted<'_>,
-    more: usize,
-) -> Result<(), StoreError> {
-    let waiting: i64 = sqlx::query_scalar(
-        "SELECT COUNT(*) FROM job WHERE member = ? AND state IN ('queued', 'leased', 'running')",
-    )
-    .bind(admitted.member)
-    .fetch_one(&mut **tx)
-    .await?;
-    if waiting + more as i64 > admitted.max_waiting {
-        return Err(StoreError::TooManyWaiting { waiting });
-    }
-    Ok(())
-}
-
-async fn check_quota(
-    tx: &mut Transaction<'_, Sqlite>,
-    admitted: &Admitted<'_>,
-    jobs: &[NewJob],
-) -> Result<(), StoreError> {
-    let sum: i64 = sqlx::query_scalar(SUM_OF_PERIOD)
-        .bind(admitted.member)
-        .bind(admitted.period)
-        .fetch_one(&mut **tx)
-        .await?;
-    let left_ms = admitted.allowance_ms + sum;
-    let needed_ms = jobs.iter().map(|job| job.estimate_ms).sum();
-    if needed_ms > left_ms {
-        return Err(StoreError::QuotaExceeded { needed_ms, left_ms });
-    }
-    Ok(())
-}
-
-async fn insert_recipe(
-    tx: &mut Transaction<'_, Sqlite>,
-    recipe: &Recipe,
-    now: Millis,
-) -> Result<(), StoreError> {
-    let id = recipe.id().to_string();
-    let inserted = sqlx::query(
-        "INSERT INTO recipe (id, body, model, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )
-    .bind(&id)
-    .bind(canonical::to_string(recipe))
-    .bind(recipe.model.to_string())
-    .bind(now)
-    .execute(&mut **tx)
-    .await?;
-    let Some(origin) = recipe.origin.as_ref().filter(|_| inserted.rows_affected() > 0) else {
-        return Ok(());
-    };
-    for (position, parent) in origin.parents.iter().enumerate() {
-        sqlx::query(
-            "INSERT INTO recipe_parent (child, position, parent, idx, made_by) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(&id)
-        .bind(position as i64)
-        .bind(parent.recipe.to_string())
-        .bind(i64::from(parent.index))
-        .bind(origin.made_by.as_str())
-        .execute(&mut **tx)
-        .await?;
-    }
-    Ok(())
+/// What a member has at the moment of asking.
+#[derive(sqlx::FromRow)]
+struct Standing {
+    /// Unfinished jobs.
+    waiting: i64,
+    /// Sum of the ledger in the period, in milliseconds of the device; never above what was granted.
+    balance_ms: i64,
+    /// Start tag of the next job.
+    start_tag: i64,
 }
 
 /// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the start tag is the later of virtual time and the
 /// member's last finish tag, the finish tag is the start tag plus cost over weight.
-async fn insert_job(
+async fn standing(tx: &mut Transaction<'_, Sqlite>, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
+    let standing = sqlx::query_as(
+        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = member.id AND state IN ('queued', 'leased', 'running'))
+                    AS waiting,
+                (SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE ledger.member = member.id AND period = ?2)
+                    AS balance_ms,
+                MAX(virtual_time, last_finish) AS start_tag
+         FROM member, fairness WHERE member.id = ?1",
+    )
+    .bind(admitted.member)
+    .bind(admitted.period)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(standing)
+}
+
+impl Standing {
+    fn check(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<(), StoreError> {
+        if self.waiting + jobs.len() as i64 > admitted.max_waiting {
+            return Err(StoreError::TooManyWaiting { waiting: self.waiting });
+        }
+        let left_ms = admitted.allowance_ms + self.balance_ms;
+        let needed_ms = jobs.iter().map(|job| job.estimate_ms).sum();
+        if needed_ms > left_ms {
+            return Err(StoreError::QuotaExceeded { needed_ms, left_ms });
+        }
+        Ok(())
+    }
+}
+
+/// All that one job adds.
+const INSERT: &str = "
+    INSERT INTO recipe (id, body, model, created_at) VALUES ($2, $3, $4, $5) ON CONFLICT DO NOTHING;
+    INSERT INTO recipe_parent (child, position, parent, idx, made_by)
+        SELECT $2, key, value ->> 'recipe', value ->> 'index', $7 FROM json_each($6) WHERE true
+        ON CONFLICT DO NOTHING;
+    INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
+                     expires_at, created_at, private, reply, allowance_ms, shape, amount)
+        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
+    INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
+    UPDATE member SET last_finish = $12 WHERE id = $8;
+    SELECT * FROM job WHERE id = $1";
+
+async fn insert(
     tx: &mut Transaction<'_, Sqlite>,
     admitted: &Admitted<'_>,
     job: &NewJob,
+    start_tag: i64,
 ) -> Result<Job, StoreError> {
-    let start_tag: i64 =
-        sqlx::query_scalar("SELECT MAX(virtual_time, last_finish) FROM fairness, member WHERE member.id = ?")
-            .bind(admitted.member)
-            .fetch_one(&mut **tx)
-            .await?;
-    let finish_tag = start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64;
-    sqlx::query("UPDATE member SET last_finish = ? WHERE id = ?")
-        .bind(finish_tag)
+    let parents = job.recipe.origin.as_ref().map(|origin| canonical::to_string(&origin.parents));
+    let enqueued = sqlx::query_as(INSERT)
+        .bind(&job.id)
+        .bind(job.recipe.id().to_string())
+        .bind(canonical::to_string(&job.recipe))
+        .bind(job.recipe.model.to_string())
+        .bind(admitted.now)
+        .bind(parents.as_deref().unwrap_or("[]"))
+        .bind(job.recipe.origin.as_ref().map(|origin| origin.made_by.as_str()))
         .bind(admitted.member)
-        .execute(&mut **tx)
+        .bind(admitted.channel)
+        .bind(admitted.lane as i64)
+        .bind(start_tag)
+        .bind(start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64)
+        .bind(job.estimate_ms)
+        .bind(admitted.expires_at)
+        .bind(admitted.private)
+        .bind(&job.reply)
+        .bind(admitted.allowance_ms)
+        .bind(admitted.period)
+        .bind(job.recipe.shape().to_string())
+        .bind(job.recipe.amount())
+        .fetch_one(&mut **tx)
         .await?;
-    let enqueued = sqlx::query_as(
-        "INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                          expires_at, created_at, private, reply, allowance_ms)
-         VALUES (?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
-    )
-    .bind(&job.id)
-    .bind(job.recipe.id().to_string())
-    .bind(job.recipe.model.to_string())
-    .bind(admitted.member)
-    .bind(admitted.channel)
-    .bind(admitted.lane as i64)
-    .bind(start_tag)
-    .bind(finish_tag)
-    .bind(job.estimate_ms)
-    .bind(admitted.expires_at)
-    .bind(admitted.now)
-    .bind(admitted.private)
-    .bind(&job.reply)
-    .bind(admitted.allowance_ms)
-    .fetch_one(&mut **tx)
-    .await?;
     Ok(enqueued)
 }

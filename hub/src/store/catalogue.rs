@@ -1,9 +1,40 @@
 //! Model versions, the workers that serve them, and channels.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{Store, StoreError, read_json, view::Channel};
-use crate::{canonical::Digest, model::ModelSpec, queue::Server, seam::Millis};
+use crate::{
+    canonical::Digest,
+    model::{ModelSpec, Overflow},
+    queue::{Pace, Server},
+    seam::Millis,
+    wire::Hello,
+};
+
+/// Most jobs at once that a pool of a worker counts for.
+const MOST_JOBS: u32 = 256;
+
+/// What a worker serves.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// The versions, with their names.
+    pub models: HashMap<Digest, String>,
+    /// Those of them that it serves as overflow, each with the expected milliseconds beyond which it does.
+    pub overflow: HashMap<Digest, i64>,
+    /// Whether it is given nothing for now, because of its failures.
+    pub set_aside: bool,
+    /// Whether there are jobs for which it had too little memory.
+    pub short: bool,
+}
+
+/// A worker that is there.
+#[derive(Debug, Clone)]
+pub struct Present {
+    /// Its name.
+    pub worker: String,
+    /// The versions that it had in memory when it last asked for work.
+    pub loaded: Vec<Digest>,
+}
 
 /// A model version with what the hub has learnt of it.
 #[derive(Debug, Clone)]
@@ -17,8 +48,9 @@ pub struct KnownModel {
 }
 
 impl Store {
-    /// Takes in a worker's announcement: its model versions, and what it can serve from now on.
-    pub async fn hello(&self, worker: &str, models: &[ModelSpec], now: Millis) -> Result<(), StoreError> {
+    /// Takes in a worker's announcement: its model versions, and what it can serve from now on. What a version's costs and
+    /// card are is for workers to say that serve it as no overflow, while there are any.
+    pub async fn hello(&self, worker: &str, hello: &Hello, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT INTO worker (name, seen_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seen_at = ?2",
@@ -28,38 +60,68 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         sqlx::query("DELETE FROM worker_model WHERE worker = ?").bind(worker).execute(&mut *tx).await?;
-        for spec in models {
+        for spec in &hello.models {
             let digest = spec.digest().to_string();
+            let after_ms = spec.overflow.map(after_ms);
             sqlx::query(
                 "INSERT INTO model (digest, name, spec, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-                 ON CONFLICT (digest) DO UPDATE SET spec = ?3, last_seen = ?4",
+                 ON CONFLICT (digest) DO UPDATE SET last_seen = ?4, spec = CASE WHEN ?5 IS NOT NULL AND EXISTS
+                   (SELECT 1 FROM worker_model AS can WHERE can.model = ?1 AND can.overflow_after_ms IS NULL)
+                   THEN spec ELSE ?3 END",
             )
             .bind(&digest)
             .bind(&spec.name)
-            .bind(crate::canonical::to_string(spec))
+            .bind(crate::canonical::to_string(&ModelSpec { overflow: None, ..spec.clone() }))
             .bind(now)
+            .bind(after_ms)
             .execute(&mut *tx)
             .await?;
-            sqlx::query("INSERT OR IGNORE INTO worker_model (worker, model) VALUES (?, ?)")
-                .bind(worker)
-                .bind(&digest)
-                .execute(&mut *tx)
-                .await?;
+            let pool = hello.pools.iter().position(|pool| pool.models.contains(&spec.name));
+            let jobs = pool.map_or(1, |at| hello.pools[at].jobs.clamp(1, MOST_JOBS));
+            sqlx::query(
+                "INSERT OR IGNORE INTO worker_model (worker, model, pool, jobs, overflow_after_ms) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(worker)
+            .bind(&digest)
+            .bind(pool.map_or(0, |at| at as i64 + 1))
+            .bind(jobs)
+            .bind(after_ms)
+            .execute(&mut *tx)
+            .await?;
         }
         tx.commit().await?;
         Ok(())
     }
 
-    /// The versions that a worker serves; nothing if it has not announced itself to this database.
-    pub async fn served_by_worker(&self, worker: &str) -> Result<Option<HashSet<Digest>>, StoreError> {
-        let models: Vec<Option<String>> = sqlx::query_scalar(
-            "SELECT model FROM worker LEFT JOIN worker_model ON worker = name WHERE name = ?",
+    /// What a worker serves; nothing if it has not announced itself to this database.
+    pub async fn served_by_worker(&self, worker: &str, now: Millis) -> Result<Option<Served>, StoreError> {
+        let rows: Vec<ServedRow> = sqlx::query_as(
+            "SELECT model, model.name, overflow_after_ms, set_aside_until > ?2,
+                    EXISTS (SELECT 1 FROM shortage WHERE shortage.worker = worker.name)
+             FROM worker LEFT JOIN worker_model ON worker_model.worker = worker.name LEFT JOIN model ON digest = model
+             WHERE worker.name = ?1",
         )
         .bind(worker)
+        .bind(now)
         .fetch_all(&self.read)
         .await?;
-        let served = models.iter().flatten().filter_map(|model| model.parse().ok()).collect();
-        Ok((!models.is_empty()).then_some(served))
+        let Some((.., set_aside, short)) = rows.first().cloned() else {
+            return Ok(None);
+        };
+        let offers =
+            rows.iter().filter_map(|(model, _, after, ..)| Some((model.as_ref()?.parse().ok()?, (*after)?)));
+        let overflow = offers.collect();
+        let served = rows.into_iter().filter_map(|(model, name, ..)| Some((model?.parse().ok()?, name?)));
+        Ok(Some(Served { models: served.collect(), overflow, set_aside, short }))
+    }
+
+    /// The failures of a worker in a row, and until when it is set aside because of them; nothing of one that is unknown.
+    pub async fn standing(&self, worker: &str) -> Result<Option<(i64, Millis)>, StoreError> {
+        let standing = sqlx::query_as("SELECT failures, set_aside_until FROM worker WHERE name = ?")
+            .bind(worker)
+            .fetch_optional(&self.read)
+            .await?;
+        Ok(standing)
     }
 
     /// The newest version of every model that a worker ever announced, newest first.
@@ -96,30 +158,45 @@ impl Store {
         Ok(served.iter().filter_map(|text| text.parse().ok()).collect())
     }
 
-    /// The workers that can be given work: those in `present`, with what they can serve and what keeps them busy.
-    pub async fn fleet(&self, present: &[String], now: Millis) -> Result<Vec<Server>, StoreError> {
-        let serves: Vec<(String, String)> = sqlx::query_as(
-            "SELECT worker, model FROM worker_model JOIN worker ON worker.name = worker WHERE set_aside_until <= ?",
+    /// What can be given work: each place at which a job runs, of those workers that are present, with what it can serve
+    /// and what keeps it busy.
+    pub async fn fleet(&self, present: &[Present], now: Millis) -> Result<Vec<Server>, StoreError> {
+        let serves: Vec<Serves> = sqlx::query_as(
+            "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, COALESCE(ratio / cost_ratio, 1.0) AS factor,
+                    COALESCE(load_ms, CAST(1000 * COALESCE(spec ->> '$.cost.load', 0) AS INTEGER)) AS load_ms
+             FROM worker_model JOIN worker ON worker.name = worker_model.worker JOIN model ON digest = worker_model.model
+             LEFT JOIN pace ON pace.worker = worker_model.worker AND pace.model = worker_model.model
+             WHERE set_aside_until <= ?",
         )
         .bind(now)
         .fetch_all(&self.read)
         .await?;
-        let busy: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT worker, SUM(MAX(0, estimate_ms - (? - leased_at))) FROM job
-             WHERE state IN ('leased', 'running') GROUP BY worker",
+        let busy: Vec<(String, i64, i64)> = sqlx::query_as(
+            "SELECT job.worker, pool, SUM(MAX(0, estimate_ms - (? - leased_at))) FROM job
+             JOIN worker_model ON worker_model.worker = job.worker AND worker_model.model = job.model
+             WHERE state IN ('leased', 'running') GROUP BY job.worker, pool",
         )
         .bind(now)
         .fetch_all(&self.read)
         .await?;
-        let server = |worker: &String| Server {
-            models: serves
-                .iter()
-                .filter(|(name, _)| name == worker)
-                .filter_map(|(_, model)| model.parse().ok())
-                .collect(),
-            busy_ms: busy.iter().find(|(name, _)| name == worker).map_or(0, |(_, busy_ms)| *busy_ms),
-        };
-        Ok(present.iter().map(server).collect())
+        let mut pools: BTreeMap<(&str, i64), Vec<&Serves>> = BTreeMap::new();
+        for row in &serves {
+            pools.entry((row.worker.as_str(), row.pool)).or_default().push(row);
+        }
+        let mut fleet = Vec::new();
+        for here in present {
+            for (place, rows) in pools.range((here.worker.as_str(), 0)..=(here.worker.as_str(), i64::MAX)) {
+                let busy_ms = busy.iter().find(|(worker, pool, _)| (worker.as_str(), *pool) == *place);
+                let jobs = rows.iter().map(|row| row.jobs).max().unwrap_or(1);
+                let models: HashMap<Digest, Pace> = rows.iter().filter_map(|row| row.pace()).collect();
+                let loaded = here.loaded.iter().filter(|model| models.contains_key(model)).copied().collect();
+                let overflow = rows.iter().filter_map(|row| row.offer()).collect();
+                let busy_ms = busy_ms.map_or(0, |(.., busy)| busy / jobs);
+                let server = Server { models, overflow, loaded, busy_ms };
+                fleet.extend(std::iter::repeat_n(server, jobs as usize));
+            }
+        }
+        Ok(fleet)
     }
 
     /// Makes the web channels those of the settings. A channel that is no longer there keeps its posts.
@@ -150,6 +227,35 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         Ok(channels)
+    }
+}
+
+fn after_ms(overflow: Overflow) -> i64 {
+    (overflow.after_seconds * 1_000.0) as i64
+}
+
+/// A version that a worker serves, its name, beyond which milliseconds as overflow, whether it is set aside, and whether it
+/// ran out of memory.
+type ServedRow = (Option<String>, Option<String>, Option<i64>, bool, bool);
+
+#[derive(sqlx::FromRow)]
+struct Serves {
+    worker: String,
+    model: String,
+    pool: i64,
+    jobs: i64,
+    overflow_after_ms: Option<i64>,
+    factor: f64,
+    load_ms: i64,
+}
+
+impl Serves {
+    fn offer(&self) -> Option<(Digest, i64)> {
+        Some((self.model.parse().ok()?, self.overflow_after_ms?))
+    }
+
+    fn pace(&self) -> Option<(Digest, Pace)> {
+        Some((self.model.parse().ok()?, Pace { factor: self.factor, load_ms: self.load_ms }))
     }
 }
 

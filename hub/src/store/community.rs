@@ -1,13 +1,13 @@
 //! Communities: their rooms and what holds in them.
 
-use super::{Member, Store, StoreError, people, read_json};
+use super::{Member, Store, StoreError, people};
 use crate::{
     community::{Restriction, Room, Rules},
     seam::Millis,
 };
 
 /// A channel as admission sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Ground {
     /// The channel's community.
     pub community: String,
@@ -18,9 +18,15 @@ pub struct Ground {
     /// Whether it is one of those that take prompts.
     pub open: bool,
     /// Words that the community blocks.
+    #[sqlx(json)]
     pub blocked_words: Vec<String>,
     /// Names of models that the community paused.
+    #[sqlx(json)]
     pub paused_models: Vec<String>,
+    /// Whether the member is shut out of the community now.
+    pub restricted: bool,
+    /// Flags that the member wants where a line leaves them open.
+    pub defaults: String,
 }
 
 impl Store {
@@ -83,30 +89,34 @@ impl Store {
         Ok(marked.rows_affected() > 0)
     }
 
-    /// A channel as admission sees it; nothing for one that is not there (any more).
-    pub async fn ground(&self, channel: &str) -> Result<Option<Ground>, StoreError> {
-        let row: Option<(String, bool, bool, bool, String, String)> = sqlx::query_as(
+    /// A channel as admission sees it, for a member where there is one; nothing for a channel that is not there (any more).
+    pub async fn ground(
+        &self,
+        channel: &str,
+        who: Option<&Member>,
+        now: Millis,
+    ) -> Result<Option<Ground>, StoreError> {
+        let ground = sqlx::query_as(
             "SELECT community, mature, paused,
                     NOT EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community)
-                    OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id),
-                    (SELECT json_group_array(word) FROM blocked_word AS b WHERE b.community = c.community),
+                    OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id)
+                        AS open,
+                    (SELECT json_group_array(word) FROM blocked_word AS b WHERE b.community = c.community)
+                        AS blocked_words,
                     (SELECT json_group_array(model) FROM paused_model AS p WHERE p.community = c.community)
-             FROM channel AS c WHERE id = ? AND (position >= 0 OR surface <> 'web')",
+                        AS paused_models,
+                    EXISTS (SELECT 1 FROM restriction AS r WHERE r.community = c.community AND r.member = ?2
+                            AND (until IS NULL OR until > ?3)) AS restricted,
+                    COALESCE(defaults, '') AS defaults
+             FROM channel AS c LEFT JOIN preference ON preference.member = ?2
+             WHERE id = ?1 AND (position >= 0 OR surface <> 'web')",
         )
         .bind(channel)
+        .bind(who.map(|who| &who.id))
+        .bind(now)
         .fetch_optional(&self.read)
         .await?;
-        let Some((community, mature, paused, open, words, models)) = row else {
-            return Ok(None);
-        };
-        Ok(Some(Ground {
-            community,
-            mature,
-            paused,
-            open,
-            blocked_words: read_json("list of words", &words)?,
-            paused_models: read_json("list of models", &models)?,
-        }))
+        Ok(ground)
     }
 
     /// Names of channels that a moderator opened and that take prompts, at most five.

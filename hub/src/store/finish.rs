@@ -3,13 +3,19 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError, admit::SUM_OF_PERIOD, illegal};
+use super::{
+    Store, StoreError, illegal,
+    learn::{blame, had_no_room, learn},
+    read_json,
+};
 use crate::{
     job::{Job, Output, State},
+    model::Cost,
+    recipe::Recipe,
     seam::Millis,
 };
 
-type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
+pub(super) type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
 
 /// A worker's word that a job is done.
 #[derive(Debug, Clone)]
@@ -20,12 +26,12 @@ pub struct Completion<'a> {
     pub worker: &'a str,
     /// The attempt that holds it.
     pub attempt: u32,
-    /// How many outputs the recipe makes.
-    pub asked: i64,
     /// How many outputs the worker says it stored.
     pub outputs: i64,
-    /// Measured cost.
-    pub cost_ms: i64,
+    /// Time of the device, in milliseconds.
+    pub run_ms: i64,
+    /// Time to load the weights, in milliseconds; 0 if they were in memory.
+    pub load_ms: i64,
     /// Allowance of a member's period where the job has none of its own, so that settling never goes below zero.
     pub allowance_ms: i64,
 }
@@ -37,6 +43,13 @@ pub enum Retry {
     Never,
     /// The attempt is at fault.
     UpTo {
+        /// Attempts in all.
+        attempts: i64,
+        /// Wait before the second attempt; doubles each time.
+        backoff_ms: i64,
+    },
+    /// The worker has too little memory for the job: it is left for others, and nobody is to blame.
+    Elsewhere {
         /// Attempts in all.
         attempts: i64,
         /// Wait before the second attempt; doubles each time.
@@ -64,6 +77,9 @@ impl Ending {
 
 impl Store {
     /// Records one stored output of a running attempt. Repeating it replaces it.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if that attempt no longer holds the job.
     pub async fn add_output(
         &self,
         job: &str,
@@ -71,13 +87,13 @@ impl Store {
         attempt: u32,
         output: &Output,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        held(&mut tx, job, worker, attempt).await?;
-        sqlx::query(
-            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, thumbnail)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        let added = sqlx::query(
+            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
+             SELECT id, attempt, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM job
+             WHERE id = ?1 AND worker = ?2 AND attempt = ?3 AND state IN ('leased', 'running')",
         )
         .bind(job)
+        .bind(worker)
         .bind(attempt)
         .bind(output.idx)
         .bind(output.blob.to_string())
@@ -85,10 +101,12 @@ impl Store {
         .bind(output.bytes)
         .bind(output.width)
         .bind(output.height)
-        .bind(&output.thumbnail)
-        .execute(&mut *tx)
+        .bind(&output.safety)
+        .execute(&self.write)
         .await?;
-        tx.commit().await?;
+        if added.rows_affected() == 0 {
+            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
+        }
         Ok(())
     }
 
@@ -98,29 +116,33 @@ impl Store {
     /// [`StoreError::LeaseLost`] for a late result; [`StoreError::Missing`] if not every output was stored.
     pub async fn complete(&self, done: &Completion<'_>, now: Millis) -> Result<Ending, StoreError> {
         let mut tx = self.begin().await?;
-        if let Some(job) = already(&mut tx, done, State::Succeeded).await? {
-            return Ok(Ending::Before(job));
+        let account = account(&mut tx, done.job).await?;
+        let job = &account.job;
+        let is_its = job.attempt == i64::from(done.attempt) && job.worker.as_deref() == Some(done.worker);
+        if is_its && job.state == State::Succeeded {
+            return Ok(Ending::Before(account.job));
         }
-        let job = held(&mut tx, done.job, done.worker, done.attempt).await?;
-        let stored: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM output WHERE job = ? AND attempt = ?")
-            .bind(done.job)
-            .bind(done.attempt)
-            .fetch_one(&mut *tx)
-            .await?;
-        if stored != done.asked || stored != done.outputs {
+        if !is_its || !job.state.is_held() {
+            return Err(StoreError::LeaseLost { job: done.job.to_owned(), attempt: done.attempt });
+        }
+        let recipe: Recipe = read_json("recipe", &account.body)?;
+        let asked = i64::from(recipe.count());
+        let stored = account.stored;
+        if stored != asked || stored != done.outputs {
             let what = format!(
-                "full set of outputs: {} were asked for, {stored} are stored and the worker says {}",
-                done.asked, done.outputs
+                "full set of outputs: {asked} were asked for, {stored} are stored and the worker says {}",
+                done.outputs
             );
             return Err(StoreError::Missing(what));
         }
         // A worker is not trusted: it cannot charge for longer than it held the job.
-        let cost_ms = done.cost_ms.min(now - job.leased_at.unwrap_or(now)).max(0);
-        settle(&mut tx, &job, cost_ms, done.allowance_ms, now).await?;
-        learn_cost(&mut tx, &job, cost_ms).await?;
-        worker_did(&mut tx, done.worker, Attempt::Good, now).await?;
-        let job = end(&mut tx, &job, State::Succeeded, None, Some(cost_ms), now).await?;
-        to_outbox(&mut tx, &job, now).await?;
+        let held_ms = now - job.leased_at.unwrap_or(now);
+        let cost_ms = done.run_ms.min(held_ms).max(0);
+        let announced_ms = read_json::<Cost>("model", &account.announced)?.estimate_ms(&recipe, 1.0);
+        let ratio = (cost_ms as f64 / announced_ms as f64).clamp(0.01, 100.0);
+        learn(&mut tx, job, ratio, done.load_ms.min(held_ms).max(0), now).await?;
+        let charge_ms = account.charge_ms(cost_ms, done.allowance_ms);
+        let job = end(&mut tx, job, End::Success { cost_ms, charge_ms }, now).await?;
         tx.commit().await?;
         Ok(Ending::Now(job))
     }
@@ -135,6 +157,9 @@ impl Store {
     ) -> Result<Job, StoreError> {
         let mut tx = self.begin().await?;
         let job = held(&mut tx, job, worker, attempt).await?;
+        if let Retry::Elsewhere { .. } = retry {
+            had_no_room(&mut tx, &job.id, worker, now).await?;
+        }
         let job = put_back_or_fail(&mut tx, &job, reason, retry, now).await?;
         tx.commit().await?;
         Ok(job)
@@ -164,8 +189,19 @@ pub(super) async fn cancel(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job
     if job.state == State::Queued {
         close_gap(tx, job).await?;
     }
-    refund(tx, job, now).await?;
-    end(tx, job, State::Cancelled, None, None, now).await
+    end(tx, job, End::Cancelled, now).await
+}
+
+/// What the member of a withheld result reads.
+const WITHHELD: &str = "the result was withheld, because a classifier takes it for nudity; age-restricted channels show it, and \
+                        elsewhere another prompt may help";
+
+/// Ends a job whose results are not to be shown. It is a failure, so it is refunded; the worker is not to blame.
+pub(super) async fn withhold(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+    if !job.state.is_held() {
+        return Err(illegal(&job.id, job.state, State::Failed));
+    }
+    end(tx, job, End::Failed(WITHHELD), now).await
 }
 
 async fn by_id(tx: Tx<'_, '_>, job: &str) -> Result<Job, StoreError> {
@@ -187,31 +223,96 @@ async fn held(tx: Tx<'_, '_>, job: &str, worker: &str, attempt: u32) -> Result<J
     Ok(found)
 }
 
-async fn already(tx: Tx<'_, '_>, done: &Completion<'_>, state: State) -> Result<Option<Job>, StoreError> {
-    let job = by_id(tx, done.job).await?;
-    let same = job.state == state
-        && job.attempt == i64::from(done.attempt)
-        && job.worker.as_deref() == Some(done.worker);
-    Ok(same.then_some(job))
+/// A job with what is needed to settle it.
+#[derive(sqlx::FromRow)]
+struct Account {
+    #[sqlx(flatten)]
+    job: Job,
+    /// Its recipe, as stored.
+    body: String,
+    /// What its model announces of costs, as stored.
+    announced: String,
+    /// How many outputs its attempt has stored.
+    stored: i64,
+    /// What was reserved, in milliseconds of the device.
+    reserved_ms: i64,
+    /// Sum of the member's ledger in that period.
+    balance_ms: i64,
+    /// Allowance of the member's period, where the job has one of its own.
+    allowance_ms: Option<i64>,
 }
 
-async fn end(
-    tx: Tx<'_, '_>,
-    job: &Job,
-    state: State,
-    reason: Option<&str>,
-    cost_ms: Option<i64>,
-    now: Millis,
-) -> Result<Job, StoreError> {
-    let job = sqlx::query_as(
-        "UPDATE job SET state = ?, reason = ?, cost_ms = ?, finished_at = ?, lease_until = NULL
-         WHERE id = ? RETURNING *",
+impl Account {
+    /// The measured cost, but never more than the member had.
+    fn charge_ms(&self, cost_ms: i64, allowance_ms: i64) -> i64 {
+        let left_ms = (self.allowance_ms.unwrap_or(allowance_ms) + self.balance_ms).max(0);
+        cost_ms.min(self.reserved_ms + left_ms)
+    }
+}
+
+async fn account(tx: Tx<'_, '_>, job: &str) -> Result<Account, StoreError> {
+    sqlx::query_as(
+        "SELECT job.*, body, model.spec ->> '$.cost' AS announced, -gpu_ms AS reserved_ms,
+                (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
+                (SELECT SUM(l.gpu_ms) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
+                    AS balance_ms
+         FROM job JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
+         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = ?",
     )
-    .bind(state)
+    .bind(job)
+    .fetch_optional(&mut **tx)
+    .await?
+    .ok_or_else(|| StoreError::Missing(format!("job {job}")))
+}
+
+/// How a job ends.
+enum End<'a> {
+    /// With its outputs. Charged is what the member had left, at most.
+    Success { cost_ms: i64, charge_ms: i64 },
+    /// With a reason.
+    Failed(&'a str),
+    /// Given up.
+    Expired,
+    /// By its member or a moderator. Nothing is posted.
+    Cancelled,
+}
+
+impl End<'_> {
+    fn state(&self) -> State {
+        match self {
+            Self::Success { .. } => State::Succeeded,
+            Self::Failed(_) => State::Failed,
+            Self::Expired => State::Expired,
+            Self::Cancelled => State::Cancelled,
+        }
+    }
+}
+
+/// The end of a job: its state, what is settled or refunded of the reservation, and what is owed to the surface that its
+/// channel is on.
+async fn end(tx: Tx<'_, '_>, job: &Job, end: End<'_>, now: Millis) -> Result<Job, StoreError> {
+    let (reason, cost_ms, charge_ms) = match end {
+        End::Success { cost_ms, charge_ms } => (None, Some(cost_ms), charge_ms),
+        End::Failed(reason) => (Some(reason), None, 0),
+        End::Expired => (Some("no worker was free for it in time"), None, 0),
+        End::Cancelled => (None, None, 0),
+    };
+    let job = sqlx::query_as(
+        "INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
+             SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
+             FROM ledger WHERE job = $1 AND kind = 'reserve';
+         INSERT INTO outbox (job, surface, created_at, next_at)
+             SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING;
+         UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
+             WHERE id = $1 RETURNING *",
+    )
+    .bind(&job.id)
+    .bind(end.state())
+    .bind(charge_ms)
+    .bind(now)
+    .bind(&job.channel)
     .bind(reason)
     .bind(cost_ms)
-    .bind(now)
-    .bind(&job.id)
     .fetch_one(&mut **tx)
     .await?;
     Ok(job)
@@ -225,20 +326,23 @@ pub(super) async fn put_back_or_fail(
     retry: Retry,
     now: Millis,
 ) -> Result<Job, StoreError> {
-    let again = match retry {
-        Retry::Never => None,
+    let (attempts, backoff_ms) = match retry {
+        Retry::Never => (0, 0),
+        Retry::Elsewhere { attempts, backoff_ms } => (attempts, backoff_ms),
         Retry::UpTo { attempts, backoff_ms } => {
             if let Some(worker) = &job.worker {
-                worker_did(tx, worker, Attempt::Bad, now).await?;
+                blame(tx, worker, now).await?;
             }
-            (job.attempt < attempts).then(|| backoff_ms << (job.attempt - 1).clamp(0, 10))
+            (attempts, backoff_ms)
         }
     };
+    let again = (job.tries() < attempts).then(|| backoff_ms << (job.tries() - 1).clamp(0, 10));
     let Some(wait) = again else {
-        refund(tx, job, now).await?;
-        let job = end(tx, job, State::Failed, Some(reason), None, now).await?;
-        to_outbox(tx, &job, now).await?;
-        return Ok(job);
+        let advice = match retry {
+            Retry::Elsewhere { .. } => ". Ask for less at once: a smaller size, fewer, or a shorter answer",
+            Retry::Never | Retry::UpTo { .. } => "",
+        };
+        return end(tx, job, End::Failed(&format!("{reason}{advice}")), now).await;
     };
     let job = sqlx::query_as(
         "UPDATE job SET state = 'queued', not_before = ?, reason = ?, worker = NULL, lease_until = NULL
@@ -253,92 +357,7 @@ pub(super) async fn put_back_or_fail(
 }
 
 pub(super) async fn expire(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
-    refund(tx, job, now).await?;
-    let reason = "no worker was free for it in time";
-    let job = end(tx, job, State::Expired, Some(reason), None, now).await?;
-    to_outbox(tx, &job, now).await?;
-    Ok(job)
-}
-
-async fn refund(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
-         SELECT member, period, job, 'refund', -gpu_ms, ? FROM ledger WHERE job = ? AND kind = 'reserve'",
-    )
-    .bind(now)
-    .bind(&job.id)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Charges the measured cost instead of the estimate, but never more than the member had.
-async fn settle(
-    tx: Tx<'_, '_>,
-    job: &Job,
-    cost_ms: i64,
-    allowance_ms: i64,
-    now: Millis,
-) -> Result<(), StoreError> {
-    let (period, reserved, own): (i64, i64, Option<i64>) = sqlx::query_as(
-        "SELECT period, -gpu_ms, allowance_ms FROM ledger JOIN job ON job.id = job
-         WHERE job.id = ? AND kind = 'reserve'",
-    )
-    .bind(&job.id)
-    .fetch_one(&mut **tx)
-    .await?;
-    let sum: i64 =
-        sqlx::query_scalar(SUM_OF_PERIOD).bind(&job.member).bind(period).fetch_one(&mut **tx).await?;
-    let left = (own.unwrap_or(allowance_ms) + sum).max(0);
-    let charge = cost_ms.min(reserved + left);
-    sqlx::query(
-        "INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES (?, ?, ?, 'settle', ?, ?)",
-    )
-    .bind(&job.member)
-    .bind(period)
-    .bind(&job.id)
-    .bind(reserved - charge)
-    .bind(now)
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Corrects the model's announced cost by what was measured (exponential moving average over about ten runs).
-async fn learn_cost(tx: Tx<'_, '_>, job: &Job, cost_ms: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE model SET cost_ratio = MIN(100.0, MAX(0.01, cost_ratio * (0.9 + 0.1 * ?1 / MAX(1.0, ?2))))
-         WHERE digest = ?3",
-    )
-    .bind(cost_ms as f64)
-    .bind(job.estimate_ms as f64)
-    .bind(job.model.to_string())
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-enum Attempt {
-    Good,
-    Bad,
-}
-
-/// A worker that fails five times in a row is set aside, each time twice as long, up to an hour.
-async fn worker_did(tx: Tx<'_, '_>, worker: &str, attempt: Attempt, now: Millis) -> Result<(), StoreError> {
-    const TOLERATED: i64 = 5;
-    let sql = match attempt {
-        Attempt::Good => {
-            sqlx::query("UPDATE worker SET failures = 0, set_aside_until = 0, seen_at = ?1 WHERE name = ?2")
-        }
-        Attempt::Bad => sqlx::query(
-            "UPDATE worker SET failures = failures + 1,
-                 set_aside_until = CASE WHEN failures + 1 < ?3 THEN 0
-                     ELSE ?1 + MIN(3600000, 10000 << MIN(10, failures + 1 - ?3)) END
-             WHERE name = ?2",
-        ),
-    };
-    sql.bind(now).bind(worker).bind(TOLERATED).execute(&mut **tx).await?;
-    Ok(())
+    end(tx, job, End::Expired, now).await
 }
 
 /// A job cancelled before it was served must not cost the member its place: later tags move up.
@@ -358,19 +377,5 @@ async fn close_gap(tx: Tx<'_, '_>, job: &Job) -> Result<(), StoreError> {
         .bind(&job.member)
         .execute(&mut **tx)
         .await?;
-    Ok(())
-}
-
-/// What ended is owed to the surface that its channel is on.
-async fn to_outbox(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO outbox (job, surface, created_at, next_at)
-         SELECT ?1, surface, ?2, ?2 FROM channel WHERE id = ?3 ON CONFLICT DO NOTHING",
-    )
-    .bind(&job.id)
-    .bind(now)
-    .bind(&job.channel)
-    .execute(&mut **tx)
-    .await?;
     Ok(())
 }

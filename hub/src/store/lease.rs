@@ -1,8 +1,11 @@
 //! Giving jobs to workers, and taking them back when a worker falls silent.
 
+use sqlx::{Sqlite, Transaction};
+
 use super::{
     Store, StoreError,
     finish::{Retry, put_back_or_fail},
+    pick::{Search, pick},
 };
 use crate::{job::Job, recipe::Recipe, seam::Millis, store::read_json};
 
@@ -15,62 +18,56 @@ pub struct Leased {
     pub recipe: Recipe,
 }
 
+#[derive(sqlx::FromRow)]
+struct HeldRow {
+    #[sqlx(flatten)]
+    job: Job,
+    body: String,
+}
+
 impl Store {
-    /// Leases to `worker` the first job in the fair order that it can serve, and moves virtual time to it.
-    pub async fn lease(
-        &self,
-        worker: &str,
-        now: Millis,
-        lease_until: Millis,
-    ) -> Result<Option<Leased>, StoreError> {
-        if self.next_for(worker, now).await?.is_none() {
-            return Ok(None);
+    /// Leases to a worker the first job in the fair order that it can serve, with those that run together with it, and
+    /// moves virtual time to them. Gives none if there is none.
+    pub async fn lease(&self, search: &Search<'_>, lease_until: Millis) -> Result<Vec<Leased>, StoreError> {
+        if self.next_for(search).await?.is_none() {
+            return Ok(Vec::new());
         }
         let mut tx = self.begin().await?;
-        let job: Option<Job> = sqlx::query_as(
-            "UPDATE job SET state = 'leased', worker = ?1, lease_until = ?3, leased_at = ?2, attempt = attempt + 1
-             WHERE id = (SELECT job.id FROM job
-                         WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-                           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model)
-                           AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
-                         ORDER BY lane, start_tag, id LIMIT 1)
-             RETURNING *",
-        )
-        .bind(worker)
-        .bind(now)
-        .bind(lease_until)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(job) = job else {
-            return Ok(None);
-        };
-        sqlx::query("UPDATE fairness SET virtual_time = MAX(virtual_time, ?)")
-            .bind(job.start_tag)
-            .execute(&mut *tx)
-            .await?;
-        let body: String = sqlx::query_scalar("SELECT body FROM recipe WHERE id = ?")
-            .bind(job.recipe.to_string())
-            .fetch_one(&mut *tx)
-            .await?;
+        let mut leased = Vec::new();
+        for id in pick(&mut tx, search).await? {
+            leased.push(take(&mut tx, search, &id, lease_until).await?);
+        }
         tx.commit().await?;
-        let recipe = read_json("recipe", &body)?;
-        Ok(Some(Leased { job, recipe }))
+        Ok(leased)
     }
 
-    /// A read that lets idle workers look without taking the writer.
-    async fn next_for(&self, worker: &str, now: Millis) -> Result<Option<String>, StoreError> {
-        let next = sqlx::query_scalar(
-            "SELECT job.id FROM job
-             WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model)
-               AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
-             ORDER BY lane, start_tag, id LIMIT 1",
+    /// Takes back a job that its worker has not begun: it counts as no attempt, and nobody is to blame.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`] if that attempt does not hold the job.
+    pub async fn release(&self, job: &str, worker: &str, attempt: u32) -> Result<Job, StoreError> {
+        let released: Option<Job> = sqlx::query_as(
+            "UPDATE job SET state = 'queued', worker = NULL, lease_until = NULL, returned = returned + 1
+             WHERE id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running') RETURNING *",
+        )
+        .bind(job)
+        .bind(worker)
+        .bind(attempt)
+        .fetch_optional(&self.write)
+        .await?;
+        released.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })
+    }
+
+    /// Takes back every job that a worker holds, which stops. None of them counts as an attempt.
+    pub async fn release_all(&self, worker: &str) -> Result<Vec<Job>, StoreError> {
+        let released = sqlx::query_as(
+            "UPDATE job SET state = 'queued', worker = NULL, lease_until = NULL, returned = returned + 1
+             WHERE worker = ? AND state IN ('leased', 'running') RETURNING *",
         )
         .bind(worker)
-        .bind(now)
-        .fetch_optional(&self.read)
+        .fetch_all(&self.write)
         .await?;
-        Ok(next)
+        Ok(released)
     }
 
     /// Extends a lease because its worker reported; the first report makes the job running.
@@ -98,6 +95,25 @@ impl Store {
             return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
         }
         Ok(())
+    }
+
+    /// The job that an attempt holds, with its recipe; nothing if it no longer does.
+    pub async fn held(
+        &self,
+        job: &str,
+        worker: &str,
+        attempt: u32,
+    ) -> Result<Option<(Job, Recipe)>, StoreError> {
+        let row: Option<HeldRow> = sqlx::query_as(
+            "SELECT job.*, body FROM job JOIN recipe ON recipe.id = recipe
+             WHERE job.id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running')",
+        )
+        .bind(job)
+        .bind(worker)
+        .bind(attempt)
+        .fetch_optional(&self.read)
+        .await?;
+        row.map(|row| Ok((row.job, read_json("recipe", &row.body)?))).transpose()
     }
 
     /// Whether that attempt holds the job.
@@ -148,4 +164,31 @@ impl Store {
         tx.commit().await?;
         Ok(changed)
     }
+}
+
+async fn take(
+    tx: &mut Transaction<'_, Sqlite>,
+    search: &Search<'_>,
+    id: &str,
+    lease_until: Millis,
+) -> Result<Leased, StoreError> {
+    let job: Job = sqlx::query_as(
+        "UPDATE job SET state = 'leased', worker = ?, lease_until = ?, leased_at = ?, attempt = attempt + 1
+         WHERE id = ? RETURNING *",
+    )
+    .bind(search.worker)
+    .bind(lease_until)
+    .bind(search.now)
+    .bind(id)
+    .fetch_one(&mut **tx)
+    .await?;
+    sqlx::query("UPDATE fairness SET virtual_time = MAX(virtual_time, ?)")
+        .bind(job.start_tag)
+        .execute(&mut **tx)
+        .await?;
+    let body: String = sqlx::query_scalar("SELECT body FROM recipe WHERE id = ?")
+        .bind(job.recipe.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(Leased { job, recipe: read_json("recipe", &body)? })
 }

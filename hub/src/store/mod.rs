@@ -1,17 +1,21 @@
 //! The store: the only place with SQL. One transaction per step of the loop, named after the step.
 //!
 //! On SQLite there is one writer connection, so steps take turns in this process and never see `database is
-//! locked` from each other; readers use connections of their own (WAL).
+//! locked` from each other; readers use connections of their own (WAL). A connection is a thread, and the way there and back
+//! takes longer than most statements: those of a step that do not wait for each other's answers go in one text. Their
+//! parameters are named `$N`, because sqlx counts through all statements of a text, also the numbers of `?N` that one skips.
 
 mod admit;
 mod catalogue;
 mod community;
 mod finish;
+mod learn;
 mod lease;
 mod lineage;
 mod moderate;
 mod outbox;
 mod people;
+mod pick;
 mod view;
 
 use std::{path::Path, time::Duration};
@@ -22,7 +26,7 @@ use sqlx::{
 };
 
 pub use admit::{Admitted, NewJob};
-pub use catalogue::KnownModel;
+pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
 pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
@@ -30,6 +34,7 @@ pub use lineage::Relative;
 pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
+pub use pick::Search;
 pub use view::{Channel, PostRow, Whole};
 
 use crate::job::State;

@@ -106,6 +106,10 @@ async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, St
             }
         }
         Act::TakeDown { job } => return Ok(vec![take_down(tx, desk, job).await?]),
+        Act::Withhold { job, .. } => {
+            let job = job_here(tx, here, job).await?;
+            return Ok(vec![finish::withhold(tx, &job, desk.now).await?]);
+        }
         Act::Report { job, .. } => drop(job_here(tx, here, job).await?),
     }
     Ok(Vec::new())

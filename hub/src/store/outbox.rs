@@ -1,7 +1,5 @@
 //! The outbox: what must be posted where. A post is there exactly once, however often its delivery is tried.
 
-use sqlx::{Sqlite, Transaction};
-
 use super::{Store, StoreError};
 use crate::seam::Millis;
 
@@ -38,25 +36,22 @@ impl Store {
         Ok(due)
     }
 
-    /// Marks a delivery as done without a post: what is private, or has nowhere to go. `reply` becomes the job's note, where
-    /// there is something to note.
-    pub async fn delivered(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        mark(&mut tx, due, reply, now).await?;
-        tx.commit().await?;
-        Ok(())
-    }
-
-    /// Publishes: the post, the mark that it is delivered, and what the surface notes of it, in one transaction.
+    /// Marks a delivery as done, with its post unless its member alone may see it, and with what the surface notes of it where
+    /// there is something to note: `reply` becomes the job's note.
     pub async fn publish(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("INSERT INTO post (job, channel, at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(&due.job)
-            .bind(&due.channel)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-        mark(&mut tx, due, reply, now).await?;
+        sqlx::query(
+            "INSERT INTO post (job, channel, at)
+                 SELECT id, channel, $3 FROM job WHERE id = $1 AND NOT private ON CONFLICT DO NOTHING;
+             UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL;
+             UPDATE job SET reply = $4 WHERE id = $1 AND $4 IS NOT NULL",
+        )
+        .bind(&due.job)
+        .bind(due.id)
+        .bind(now)
+        .bind(reply)
+        .execute(&mut *tx)
+        .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -80,25 +75,4 @@ impl Store {
             .await?;
         Ok(done.rows_affected() > 0)
     }
-}
-
-async fn mark(
-    tx: &mut Transaction<'_, Sqlite>,
-    due: &Due,
-    reply: Option<&str>,
-    now: Millis,
-) -> Result<(), StoreError> {
-    sqlx::query("UPDATE outbox SET delivered_at = ? WHERE id = ? AND delivered_at IS NULL")
-        .bind(now)
-        .bind(due.id)
-        .execute(&mut **tx)
-        .await?;
-    if let Some(reply) = reply {
-        sqlx::query("UPDATE job SET reply = ? WHERE id = ?")
-            .bind(reply)
-            .bind(&due.job)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
 }

@@ -196,7 +196,7 @@ async fn private_jobs_are_answered_and_never_shown() {
 
     let due = store.due("chat", community.hub.seam.now()).await.unwrap();
     assert_eq!(due.iter().map(|due| due.private).collect::<Vec<_>>(), [false, true]);
-    store.delivered(&due[1], None, community.hub.seam.now()).await.unwrap();
+    store.publish(&due[1], None, community.hub.seam.now()).await.unwrap();
     assert_eq!(store.due("chat", community.hub.seam.now()).await.unwrap().len(), 1);
     assert!(store.children(parent.recipe).await.unwrap().is_empty());
     assert!(community.hub.shown(jobs[0].recipe).await.unwrap().job.private);
@@ -364,7 +364,7 @@ async fn models_read_pictures_of_people_and_of_results() {
     let painted = community.job(&alice, "a pond").await;
     let describe = RiffRequest { parent: result(&painted), twist: Twist::Describe };
     let refusal = community.hub.riff(&ask, &describe).await.unwrap_err();
-    insta::assert_snapshot!(refusal, @"There is no finished picture to describe here.");
+    insta::assert_snapshot!(refusal, @"There is no finished picture of that recipe here.");
     while community.state(&painted).await != State::Succeeded {
         community.serve("w").await;
     }

@@ -1,6 +1,6 @@
 //! Recipes inside PNG files.
 
-use image::DynamicImage;
+use image::RgbImage;
 use riff_hub::{
     embed::{self, Embedded, Found},
     media::BadMedia,
@@ -20,7 +20,7 @@ fn recipe(line: &str) -> Recipe {
 #[test]
 fn a_picture_made_here_carries_its_exact_recipe() {
     let recipe = recipe("ein Leuchtturm bei Dämmerung 🌅 --no fog --cfg 9.5");
-    let bytes = embed::write_png(&DynamicImage::new_rgb8(8, 8), &recipe, 2, &painter()).unwrap();
+    let bytes = embed::write_png(&RgbImage::new(8, 8), &recipe, 2, &painter()).unwrap();
     let found = embed::read(&bytes).unwrap();
     let embedded = Embedded { recipe, index: 2, model: "painter".to_owned() };
     assert_eq!(found, Found::Recipe(Box::new(embedded)));
@@ -29,8 +29,7 @@ fn a_picture_made_here_carries_its_exact_recipe() {
 #[test]
 fn other_tools_read_the_settings_where_they_expect_them() {
     let bytes =
-        embed::write_png(&DynamicImage::new_rgb8(8, 8), &recipe("a lighthouse --no fog"), 2, &painter())
-            .unwrap();
+        embed::write_png(&RgbImage::new(8, 8), &recipe("a lighthouse --no fog"), 2, &painter()).unwrap();
     let reader = png::Decoder::new(std::io::Cursor::new(&bytes)).read_info().unwrap();
     let chunk = &reader.info().uncompressed_latin1_text[0];
     assert_eq!(chunk.keyword, "parameters");

@@ -3,8 +3,12 @@
 
 mod community;
 mod embed;
+mod give;
 mod grammar;
+mod overflow;
 mod queue;
 mod quota;
 mod riffs;
+mod safety;
 mod support;
+mod upscale;

@@ -5,7 +5,7 @@ use riff_hub::{
     job::State,
     queue::Place,
     store::StoreError,
-    wire::{Complete, Signal},
+    wire::{Complete, LeaseRequest, Signal},
 };
 
 use crate::support::{Community, painter, writer};
@@ -135,7 +135,7 @@ async fn attempts_back_off_and_end_with_the_reason() {
     let lease = community.lease("w").await.unwrap();
     community.fail("w", &lease, true).await.unwrap();
     let ended = community.now(&job).await;
-    assert_eq!((ended.state, ended.reason.as_deref()), (State::Failed, Some("out of memory")));
+    assert_eq!((ended.state, ended.reason.as_deref()), (State::Failed, Some("it broke")));
     assert_eq!(community.left(&alice).await, 3_600.0);
 }
 
@@ -240,6 +240,6 @@ async fn a_worker_gets_only_what_it_serves() {
     let picture = community.job(&alice, "a lighthouse").await;
     assert!(community.lease("writers").await.is_none());
     assert_eq!(community.lease("painters").await.unwrap().job, picture.id);
-    let unknown = community.hub.lease("stranger", std::time::Duration::ZERO).await;
+    let unknown = community.hub.lease("stranger", &LeaseRequest::default()).await;
     assert!(matches!(unknown, Err(WorkError::Unknown(_))));
 }

@@ -1,13 +1,14 @@
 //! Riffs: what each move makes of a recipe, and what it refuses.
 
 use riff_hub::{
+    canonical::Digest,
     prompt::Prompt,
     recipe::{Move, Parent, Recipe},
     riff::{self, BadRiff, Pan, Strength},
 };
 use serde_json::{Value, json};
 
-use crate::support::{painter, params, writer};
+use crate::support::{painter, params, upscaler, writer};
 
 fn grid() -> Recipe {
     Recipe {
@@ -76,6 +77,18 @@ fn a_reply_makes_history_of_what_was_said() {
         reply.params["history"],
         json!([{"role": "user", "content": "who are you?"}, {"role": "assistant", "content": "a model"}])
     );
+}
+
+#[test]
+fn an_upscaler_takes_the_picture_and_keeps_the_words() {
+    let (grid, spec) = (grid(), upscaler());
+    let image = Digest::of_bytes(b"the picture");
+    let large = riff::enlarge(&grid, 2, image, (spec.digest(), &spec)).unwrap();
+    assert_eq!((large.model, &large.prompt), (spec.digest(), &grid.prompt));
+    assert_eq!(json!(large.params), json!({"image": image.to_string(), "upscale": 2}));
+    let origin = large.origin.unwrap();
+    assert_eq!((origin.made_by, origin.parents[0].index), (Move::Upscale, 2));
+    assert!(spec.is_upscaler() && !painter().is_upscaler());
 }
 
 #[test]

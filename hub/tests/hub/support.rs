@@ -12,7 +12,7 @@ use riff_hub::{
     model::{Cost, Media, ModelSpec},
     seam::Manual,
     store::{Channel, Member, StoreOptions},
-    wire::{Complete, Fail, Hello, Lease, PROTOCOL, Report, Signal, Welcome},
+    wire::{Complete, Fail, FailKind, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -57,6 +57,19 @@ pub fn reader() -> ModelSpec {
     spec("reader", Media::Text, schema)
 }
 
+/// A model that enlarges pictures.
+pub fn upscaler() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "image": {"type": "string", "x-media": "image", "default": ""},
+            "upscale": {"type": "integer", "enum": [2, 4], "minimum": 2, "maximum": 4, "default": 2}
+        }
+    });
+    spec("enlarger", Media::Image, schema)
+}
+
 /// A model of text that takes a history.
 pub fn writer() -> ModelSpec {
     let schema = json!({
@@ -82,6 +95,7 @@ pub fn spec(name: &str, media: Media, schema: Value) -> ModelSpec {
         fingerprint: Digest::of_bytes(name.as_bytes()),
         cost: Cost { fixed: 1.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: false,
+        overflow: None,
         examples: Vec::new(),
     }
 }
@@ -134,7 +148,7 @@ impl Community {
 
     /// A worker that serves these models is here.
     pub async fn hello(&self, worker: &str, models: &[ModelSpec]) -> Welcome {
-        let hello = Hello { protocol: PROTOCOL, name: worker.into(), models: models.to_vec() };
+        let hello = Hello { protocol: PROTOCOL, models: models.to_vec(), pools: Vec::new() };
         self.hub.hello(worker, &hello).await.unwrap()
     }
 
@@ -174,7 +188,13 @@ impl Community {
     }
 
     pub async fn lease(&self, worker: &str) -> Option<Lease> {
-        self.hub.lease(worker, Duration::ZERO).await.unwrap()
+        self.hub.lease(worker, &LeaseRequest::default()).await.unwrap()
+    }
+
+    /// Asks for a job for later.
+    pub async fn lease_ahead(&self, worker: &str) -> Option<Lease> {
+        let request = LeaseRequest { ahead: true, ..LeaseRequest::default() };
+        self.hub.lease(worker, &request).await.unwrap()
     }
 
     pub async fn report(&self, worker: &str, lease: &Lease) -> Result<Signal, WorkError> {
@@ -209,8 +229,16 @@ impl Community {
     }
 
     pub async fn fail(&self, worker: &str, lease: &Lease, retry: bool) -> Result<(), WorkError> {
-        let fail = Fail { attempt: lease.attempt, reason: "out of memory".into(), retry };
+        let kind = FailKind::Other;
+        let fail = Fail { attempt: lease.attempt, reason: "it broke".into(), retry, kind };
         self.hub.fail(worker, &lease.job, &fail).await
+    }
+
+    /// A worker had too little memory for a job.
+    pub async fn run_out_of_memory(&self, worker: &str, lease: &Lease) {
+        let (reason, kind) = ("out of memory: 24 GiB are too few".into(), FailKind::OutOfMemory);
+        let fail = Fail { attempt: lease.attempt, reason, retry: true, kind };
+        self.hub.fail(worker, &lease.job, &fail).await.unwrap();
     }
 
     /// Time passes, and the hub looks after its leases.

@@ -142,7 +142,7 @@ async fn pictures_that_are_too_large_get_smaller_or_become_a_link() {
     let shown = stage.alice.slash(&stage.art, "/imagine", options.clone()).await.unwrap();
     let post = stage.finished(shown.message().unwrap()).await;
     let file = &post.attachments[0];
-    assert!(file.filename.ends_with(".jpg") && file.size <= 60_000, "{post}");
+    assert!(file.filename.ends_with(".webp") && file.size <= 60_000, "{post}");
 
     stage.discord.limit(|limits| limits.file_bytes = 500);
     let shown = stage.alice.slash(&stage.art, "/imagine", options).await.unwrap();

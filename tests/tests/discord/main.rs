@@ -8,6 +8,7 @@ mod gateway;
 mod guide;
 mod moderators;
 mod prompts;
+mod safety;
 mod talk;
 mod timing;
 

@@ -18,10 +18,7 @@ async fn a_prompt_becomes_a_post_that_anybody_riffs_on() {
     Riff:
     **a mandala of gold** — @alice
     -# abstract · `--seed 4 --width 128 --height 128` · recipe `…`
-    riff-…-1.png 128×128
-    riff-…-2.png 128×128
-    riff-…-3.png 128×128
-    riff-…-4.png 128×128
+    riff-…-all.png 256×256
     [U1] [U2] [U3] [U4]
     [V1] [V2] [V3] [V4]
     [🎲] [✏️ Remix] [🗑️]
@@ -34,10 +31,7 @@ async fn a_prompt_becomes_a_post_that_anybody_riffs_on() {
     in reply to Riff: **a mandala of gold** — @alice
     **a mandala of gold** — @bob
     -# abstract · vary of `…` · `--seed 5 --width 128 --height 128` · recipe `…`
-    riff-…-1.png 128×128
-    riff-…-2.png 128×128
-    riff-…-3.png 128×128
-    riff-…-4.png 128×128
+    riff-…-all.png 256×256
     [U1] [U2] [U3] [U4]
     [V1] [V2] [V3] [V4]
     [🎲] [✏️ Remix] [🗑️]
@@ -80,8 +74,7 @@ async fn remix_opens_what_was_typed_and_anybody_changes_it() {
     in reply to Riff: **a fox** — @alice
     **a fox in the snow** — @bob
     -# painter · remix of `…` · `--n 2 --seed 7` · recipe `…`
-    riff-…-1.png 64×64
-    riff-…-2.png 64×64
+    riff-…-all.png 128×64
     [🎲] [✏️ Remix] [🗑️]
     ");
     stage.end().await;

@@ -60,6 +60,26 @@ async fn two_people_make_a_picture_together() {
 }
 
 #[tokio::test]
+async fn pictures_are_looked_at_small_and_in_a_format_that_the_browser_takes() {
+    let riff = hub_with_engines().await;
+    let alice = riff.member("alice").unwrap();
+    let mut channel = alice.open_channel().await.unwrap();
+    alice.imagine("a calm ocean --width 640 --height 320").await.unwrap();
+    let post = channel.posted().await.unwrap();
+    let small = post.pictures[0].replace("/blobs/", "/pictures/") + "?side=256";
+    for (accept, expected) in [("image/avif,image/webp,*/*;q=0.8", "image/webp"), ("*/*", "image/jpeg")] {
+        let (kind, bytes) = alice.fetch_as(&small, accept).await.unwrap();
+        assert_eq!(kind, expected);
+        assert_eq!(image::load_from_memory(&bytes).unwrap().dimensions(), (256, 128));
+        assert_eq!(alice.fetch_as(&small, accept).await.unwrap(), (kind, bytes), "it is kept");
+    }
+    let preview = format!("/jobs/{}/sheet", post.job);
+    assert!(alice.page(&post.recipe).await.unwrap().contains(&format!("{preview}\"")), "the page names it");
+    let (_, all) = alice.fetch_as(&preview, "image/webp").await.unwrap();
+    assert_eq!(image::load_from_memory(&all).unwrap().dimensions(), (1_024, 512));
+}
+
+#[tokio::test]
 async fn a_command_copied_from_a_card_makes_the_same_recipe_and_the_same_bytes() {
     let riff = hub_with_engines().await;
     let alice = riff.member("alice").unwrap();

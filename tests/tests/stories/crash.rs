@@ -49,6 +49,15 @@ async fn after_a_job_was_leased() {
 }
 
 #[tokio::test]
+async fn after_a_job_was_given_back() {
+    let (mut riff, worker) = hub_dying_at("released").await;
+    riff.program("robot").await.unwrap().job("a lighthouse").await.unwrap();
+    let lease = worker.lease().await.unwrap();
+    worker.client.release(&lease).await.unwrap_err();
+    recover(&mut riff, 1).await;
+}
+
+#[tokio::test]
 async fn after_a_report() {
     let (mut riff, worker) = hub_dying_at("reported").await;
     riff.program("robot").await.unwrap().job("a lighthouse").await.unwrap();

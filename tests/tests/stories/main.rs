@@ -1,6 +1,10 @@
 //! Stories over the whole loop: the `riff` process, SQLite, the real engines, the web channel, the API, workers, a browser.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "../../../worker/tests/conformance/support.rs"]
+#[allow(dead_code, reason = "the suite of the engines uses the rest")]
+mod cog;
+
 mod api;
 mod bad_input;
 mod channel;
@@ -8,7 +12,14 @@ mod crash;
 mod faults;
 mod newcomer;
 mod operator;
+mod overflow;
 mod protocol;
+mod racks;
+#[path = "../../../worker/tests/replicate/server.rs"]
+mod replicate;
+#[path = "../../../worker/tests/replicate/models.rs"]
+mod replicate_models;
+mod workers;
 
 use riff_tests::Riff;
 

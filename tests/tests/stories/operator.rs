@@ -96,9 +96,9 @@ async fn tokens_are_shown_once_and_can_be_revoked() {
     let stored = |bytes: &[u8]| bytes.windows(token.len()).any(|window| window == token.as_bytes());
     assert!(!stored(&database) && !stored(&log), "only a hash is stored");
     let models = vec![riff_tests::worker::painter()];
-    riff_tests::Worker::hello(riff.url(), "rack-1", &token, models.clone()).await.unwrap();
+    riff_tests::Worker::hello(riff.url(), &token, models.clone()).await.unwrap();
     riff.cli(&["token", "revoke", "--worker", "rack-1"]).await.unwrap();
-    let refused = riff_tests::Worker::hello(riff.url(), "rack-1", &token, models).await;
+    let refused = riff_tests::Worker::hello(riff.url(), &token, models).await;
     assert!(refused.err().unwrap().to_string().contains("revoked"));
 }
 

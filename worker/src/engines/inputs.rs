@@ -47,6 +47,7 @@ pub fn probe(name: &str, schema: &Map<String, Value>) -> Result<(), BadSpec> {
         fingerprint: Digest::of_bytes(b""),
         cost: Cost { fixed: 0.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: false,
+        overflow: None,
         examples: Vec::new(),
     };
     probed.schema.insert("properties".to_owned(), json!({name: schema}));

@@ -12,32 +12,40 @@ mod keys;
 mod language;
 pub mod openai;
 mod picture;
+mod predictor;
+pub mod replicate;
 mod set;
+#[cfg(feature = "candle")]
+pub mod upscale;
 
 use std::{path::PathBuf, sync::Arc};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error};
 
-pub use self::set::Engines;
+pub use self::set::{Condition, Engines};
 use crate::engine::Engine;
 
-/// Makes [`Configured`] from lines `Variant => module`. Each module has `Settings` (the keys of its section) and
+/// Makes [`Kind`] from lines `Variant => module`. Each module has `Settings` (the keys of its section) and
 /// `fn engine(Settings) -> Arc<dyn Engine>`, and its settings are shown (`Display`) as what they stand in front of.
 macro_rules! registry {
     ($($(#[$doc:meta])* $kind:ident => $module:ident,)*) => {
-        /// One section `[[engine]]`: its key `kind`, and the keys of that kind.
+        /// What a section `[[engine]]` is of: its key `kind`, and the keys of that kind.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(tag = "kind", rename_all = "lowercase")]
-        pub enum Configured {
+        pub enum Kind {
             $($(#[$doc])* $kind($module::Settings),)*
         }
 
-        impl Configured {
-            fn open(self) -> (String, Arc<dyn Engine>) {
+        impl Kind {
+            fn name(&self) -> String {
                 match self {
-                    $(Self::$kind(settings) => {
-                        (format!("{} {settings}", stringify!($module)), $module::engine(settings))
-                    })*
+                    $(Self::$kind(settings) => format!("{} {settings}", stringify!($module)),)*
+                }
+            }
+
+            fn open(self) -> Arc<dyn Engine> {
+                match self {
+                    $(Self::$kind(settings) => $module::engine(settings),)*
                 }
             }
         }
@@ -53,15 +61,64 @@ registry! {
     ComfyUi => comfyui,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
+    /// Models at Replicate, as overflow.
+    Replicate => replicate,
+}
+
+/// One section `[[engine]]`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Configured {
+    /// How many of its jobs run at once, beside those of other engines. Without it, it takes turns with the others.
+    #[serde(default, deserialize_with = "concurrent")]
+    pub concurrent: Option<u32>,
+    /// The rest of the keys.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// Most jobs that an engine runs at once.
+const MOST_CONCURRENT: u32 = 256;
+
+fn concurrent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    match u32::deserialize(deserializer)? {
+        jobs @ 1..=MOST_CONCURRENT => Ok(Some(jobs)),
+        jobs => Err(D::Error::custom(format!(
+            "concurrent = {jobs} does not work: write how many jobs the server runs at once, from 1 to {MOST_CONCURRENT}"
+        ))),
+    }
 }
 
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Folder with weights; every `.gguf` in it is a language model.
+    /// Folder with weights; every `.gguf` in it is a language model, every `.param` with its `.bin` an upscaler.
     pub weights: PathBuf,
     /// The sections `[[engine]]` of the settings.
     pub configured: Vec<Configured>,
+}
+
+/// Makes an engine.
+pub type Maker = Box<dyn Fn() -> Arc<dyn Engine> + Send + Sync>;
+
+/// An engine that can be made, and made anew after it crashed.
+pub(crate) struct Source {
+    /// For the log.
+    pub name: String,
+    /// How many of its jobs run at once, where it does not take turns with the others.
+    pub concurrent: Option<u32>,
+    /// Makes it.
+    pub open: Maker,
+}
+
+impl Source {
+    fn built_in(name: &str, open: impl Fn() -> Arc<dyn Engine> + Send + Sync + 'static) -> Self {
+        Self { name: name.to_owned(), concurrent: None, open: Box::new(open) }
+    }
+
+    fn configured(section: Configured) -> Self {
+        let Configured { concurrent, kind } = section;
+        Self { name: kind.name(), concurrent, open: Box::new(move || kind.clone().open()) }
+    }
 }
 
 impl Sources {
@@ -70,13 +127,33 @@ impl Sources {
         Self { weights: folder.into(), configured: Vec::new() }
     }
 
-    /// The engines in this process, and then those of the settings, each with a name for the log.
-    fn open(self) -> Vec<(String, Arc<dyn Engine>)> {
+    /// The engines in this process, and then those of the settings.
+    fn open(self) -> Vec<Source> {
         let built_in = vec![
-            ("abstract".to_owned(), abstract_::engine()),
+            Source::built_in("abstract", abstract_::engine),
             #[cfg(feature = "candle")]
-            ("gguf".to_owned(), gguf::engine(&self.weights)),
+            Source::built_in("gguf", {
+                let weights = self.weights.clone();
+                move || gguf::engine(&weights)
+            }),
+            #[cfg(feature = "candle")]
+            Source::built_in("upscale", move || upscale::engine(&self.weights)),
         ];
-        built_in.into_iter().chain(self.configured.into_iter().map(Configured::open)).collect()
+        built_in.into_iter().chain(self.configured.into_iter().map(Source::configured)).collect()
     }
+}
+
+/// Whether an error is that of CUDA, PyTorch, JAX or the system when memory runs out.
+pub(crate) fn is_out_of_memory(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    [
+        "out of memory",
+        "out_of_memory",
+        "outofmemory",
+        "resource_exhausted",
+        "memoryerror",
+        "cannot allocate memory",
+    ]
+    .iter()
+    .any(|sign| reason.contains(sign))
 }

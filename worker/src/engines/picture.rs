@@ -17,13 +17,20 @@ const PREVIEW_SIDE: u32 = 256;
 /// JPEG quality of previews, of 100.
 const PREVIEW_QUALITY: u8 = 80;
 
+/// What a recipe names as a picture.
+///
+/// # Errors
+/// [`EngineError::Input`] if that is no name of one.
+pub fn blob(name: &str) -> Result<Digest, EngineError> {
+    name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))
+}
+
 /// The picture with a name: a PNG, as the hub keeps them.
 ///
 /// # Errors
-/// [`EngineError::Input`] if the name is none or the picture is no PNG; what [`Files::get`] says.
+/// What [`blob`] and [`Files::get`] say; [`EngineError::Input`] if it is no PNG.
 pub async fn named(name: &str, files: &dyn Files) -> Result<Bytes, EngineError> {
-    let blob: Digest =
-        name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))?;
+    let blob = blob(name)?;
     let bytes = files.get(blob).await?;
     match image::guess_format(&bytes) {
         Ok(ImageFormat::Png) => Ok(bytes),
@@ -39,10 +46,9 @@ pub async fn bytes(recipe: &Recipe, context: &RunContext) -> Result<Option<Bytes
     }
 }
 
-/// The same as an address that holds it.
-pub async fn data_url(recipe: &Recipe, context: &RunContext) -> Result<Option<String>, EngineError> {
-    let bytes = bytes(recipe, context).await?;
-    Ok(bytes.map(|bytes| format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes))))
+/// An address that holds a picture itself.
+pub fn data_url(bytes: &[u8], format: ImageFormat) -> String {
+    format!("data:{};base64,{}", format.to_mime_type(), BASE64_STANDARD.encode(bytes))
 }
 
 /// A result that the hub will take: a picture that can be decoded.

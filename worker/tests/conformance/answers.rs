@@ -1,15 +1,12 @@
 //! Answers that servers should not give, and how a test gives them.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
-    body::Body,
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use futures::{StreamExt, stream};
 use serde_json::Value;
 
 /// What a server answers to a call, each time.
@@ -23,28 +20,6 @@ pub fn says(value: Value) -> Answers {
 /// Any answer, made anew each time.
 pub fn answers<T: IntoResponse>(answer: impl Fn() -> T + Send + Sync + 'static) -> Answers {
     Arc::new(move || answer().into_response())
-}
-
-/// Bytes without end.
-pub fn endless() -> Response {
-    let chunk = Bytes::from(vec![b' '; 1 << 20]);
-    Body::from_stream(stream::repeat_with(move || Ok::<_, Infallible>(chunk.clone()))).into_response()
-}
-
-/// The beginning of a body, and then the connection is cut.
-pub fn truncated() -> Response {
-    let cut = stream::once(async {
-        // What came before is sent when the server has nothing more to send for a moment.
-        tokio::task::yield_now().await;
-        Err("cut")
-    });
-    let begin = stream::iter([Ok(Bytes::from_static(b"{\"status\": \"succ"))]);
-    Body::from_stream(begin.chain(cut)).into_response()
-}
-
-/// Headers, and then nothing.
-pub fn hanging() -> Response {
-    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>()).into_response()
 }
 
 /// A page where an answer should be.

@@ -6,7 +6,7 @@ use axum::{
     http::StatusCode,
     routing::{get, post, put},
 };
-use reqwest::Url;
+use reqwest12::Url;
 use riff_worker::engines::cog::{CogEngine, Settings};
 use serde_json::{Value, json};
 

@@ -7,6 +7,8 @@
 
 mod a1111;
 mod answers;
+mod background;
+mod bodies;
 mod cog;
 mod comfyui;
 mod fake;
@@ -14,22 +16,32 @@ mod faults;
 mod files;
 #[path = "../openai/server.rs"]
 mod llama;
+#[path = "../replicate/server.rs"]
+mod replicate;
+#[path = "../replicate/models.rs"]
+mod replicate_models;
 mod set;
 mod settings;
 mod subjects;
 mod suite;
 mod support;
+mod tls;
 
+use serde_json::json;
 use suite::conforms;
 
 conforms! {
     abstract_ => subjects::abstract_(),
     gguf => subjects::gguf(),
+    upscale => subjects::upscale(),
     cog_pictures => subjects::cog_pictures(),
     cog_list => subjects::cog_list(),
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
+    cog_background => subjects::cog_background(),
     openai => subjects::openai(),
     comfyui_workflow => subjects::comfyui_workflow(),
     a1111_painter => subjects::a1111_painter(),
+    replicate_pictures => subjects::replicate("painter", json!({"width": 16}), json!({"num_inference_steps": 20, "pause": 0.1}), json!({"width": 9_999})),
+    replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
 }

@@ -126,7 +126,7 @@ async fn hub(job: Option<serde_json::Value>) -> (Client, mpsc::UnboundedReceiver
     type Tell = State<mpsc::UnboundedSender<Heard>>;
     let hello = |State(tell): Tell, Json(hello): Json<Hello>| async move {
         tell.send(Heard::Hello(hello)).unwrap();
-        Json(json!({"heartbeat_ms": 1_000, "lease_ms": 10_000}))
+        Json(json!({"worker": "w", "heartbeat_ms": 1_000, "lease_ms": 10_000}))
     };
     let fail = |State(tell): Tell, Json(fail): Json<Fail>| async move {
         tell.send(Heard::Fail(fail)).unwrap();
@@ -172,7 +172,7 @@ async fn job(name: &str, inputs: serde_json::Value) -> serde_json::Value {
 fn serve(client: Client, moody: &'static [Option<&'static str>]) -> tokio_util::sync::DropGuard {
     let stop = CancellationToken::new();
     let guard = stop.clone().drop_guard();
-    tokio::spawn(async move { runner::run(&client, "w", &with_abstract(moody), &stop).await });
+    tokio::spawn(async move { runner::run(&client, &with_abstract(moody), &stop).await });
     guard
 }
 

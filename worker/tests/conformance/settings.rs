@@ -15,7 +15,7 @@ fn load(text: &str) -> Result<Settings, String> {
 fn sections_become_engines() {
     let settings = load(
         r#"
-        name = "rack-1"
+        weights = "elsewhere"
         [[engine]]
         kind = "cog"
         url = "http://10.0.0.7:5000"
@@ -48,11 +48,37 @@ fn sections_become_engines() {
         "#,
     )
     .unwrap();
-    assert_eq!((settings.name.as_str(), settings.hub.as_str()), ("rack-1", "http://127.0.0.1:7433"));
+    assert_eq!(
+        (settings.weights.as_path(), settings.hub.as_str()),
+        ("elsewhere".as_ref(), "http://127.0.0.1:7433")
+    );
     assert_eq!(settings.engines.len(), 5);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
     let openai = format!("{:?}", settings.engines[2]);
     assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
+}
+
+const REPLICATE: &str = r#"
+    [[engine]]
+    kind = "replicate"
+    monthly_usd = 5.0
+    ledger = "spent"
+    [[engine.models]]
+    id = "acme/painter"
+    name = "painter"
+"#;
+
+#[test]
+fn a_token_that_is_not_there_is_named_and_one_that_is_there_is_not_shown() {
+    let priced = format!("{REPLICATE}\nusd_per_run = 0.01");
+    let refused = load(&priced.replace("ledger", "token_env = \"NO_SUCH_VARIABLE\"\nledger")).unwrap_err();
+    assert!(
+        refused.contains("the variable NO_SUCH_VARIABLE, which token_env names, is not set"),
+        "{refused}"
+    );
+    let settings = load(&priced.replace("ledger", "token_env = \"CARGO_PKG_NAME\"\nledger")).unwrap();
+    let shown = format!("{:?}", settings.engines);
+    assert!(shown.contains("api.replicate.com") && !shown.contains("riff-worker"), "{shown}");
 }
 
 #[test]
@@ -83,6 +109,16 @@ fn mistakes_are_named() {
         (
             "a1111_extra",
             "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nextra = { seed = 1 }",
+        ),
+        ("replicate_price", REPLICATE),
+        (
+            "replicate_id",
+            "[[engine]]\nkind = \"replicate\"\nmonthly_usd = 1.0\nledger = \"x\"\n[[engine.models]]\nid = \"sdxl\"\nname = \"x\"",
+        ),
+        ("replicate_cap", "[[engine]]\nkind = \"replicate\"\nledger = \"x\"\nmodels = []"),
+        (
+            "image",
+            "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nimage = \"r8.im/a/b:latest\"",
         ),
         ("top", "engines = []"),
     ] {

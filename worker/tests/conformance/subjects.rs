@@ -6,10 +6,17 @@ use figment::{
     Figment,
     providers::{Format, Toml},
 };
-use riff_worker::engines::{abstract_, cog, gguf, openai};
+use riff_hub::canonical::Digest;
+use riff_worker::engines::{abstract_, cog, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
 
-use crate::{a1111, comfyui, llama::Llama, suite::Subject, support::Cog};
+use crate::{
+    a1111, comfyui,
+    llama::Llama,
+    replicate::Replicate,
+    suite::{self, Subject},
+    support::Cog,
+};
 
 pub async fn abstract_() -> Subject {
     Subject {
@@ -21,16 +28,31 @@ pub async fn abstract_() -> Subject {
     }
 }
 
-pub async fn gguf() -> Subject {
+fn weights() -> PathBuf {
     let ours = || concat!(env!("CARGO_MANIFEST_DIR"), "/../weights").into();
     let weights: PathBuf = std::env::var_os("RIFF_WEIGHTS").map_or_else(ours, PathBuf::from);
     assert!(weights.is_dir(), "{} is missing: run ./test once, it fetches the weights", weights.display());
+    weights
+}
+
+pub async fn gguf() -> Subject {
     Subject {
-        engine: gguf::engine(&weights),
+        engine: gguf::engine(&weights()),
         model: "smollm2-135m-instruct",
         quick: json!({"max_tokens": 6, "temperature": 1.5}),
         long: json!({"max_tokens": 64}),
         bad: json!({"history": "none"}),
+    }
+}
+
+pub async fn upscale() -> Subject {
+    let image = Digest::of_bytes(&suite::picture()).to_string();
+    Subject {
+        engine: upscale::engine(&weights()),
+        model: "realesr-animevideov3",
+        quick: json!({"image": image}),
+        long: json!({"image": image, "upscale": 4}),
+        bad: json!({"image": ""}),
     }
 }
 
@@ -75,6 +97,13 @@ pub async fn cog_stream() -> Subject {
     )
 }
 
+/// Text whose end the server reports.
+pub async fn cog_background() -> Subject {
+    let server = Cog::shared("text").await;
+    let settings = cog::Settings { prefer: cog::Prefer::RespondAsync, ..server.settings() };
+    Subject { engine: cog::engine(settings), ..cog_text().await }
+}
+
 pub async fn openai() -> Subject {
     // llama.cpp gives the same bytes again only where it does not remember what it was asked before.
     let section = format!("url = \"{}\"\nextra = {{cache_prompt = false}}", Llama::shared().url);
@@ -111,4 +140,17 @@ pub async fn a1111_painter() -> Subject {
         long: json!({"steps": 150, "width": 64, "height": 64}),
         bad: json!({"sampler": "loud"}),
     }
+}
+
+/// A model of a service with Replicate's API, free of charge. The token is a variable that cargo sets for every test.
+pub async fn replicate(model: &'static str, quick: Value, long: Value, bad: Value) -> Subject {
+    let server = Replicate::start(env!("CARGO_PKG_NAME")).await;
+    let ledger = concat!(env!("CARGO_TARGET_TMPDIR"), "/replicate");
+    let section = format!(
+        "url = {:?}\ntoken_env = \"CARGO_PKG_NAME\"\nmonthly_usd = 0.0\nledger = {ledger:?}\n[[models]]\n\
+         id = \"acme/{model}\"\nname = {model:?}\nusd_per_run = 0.0",
+        server.url
+    );
+    let engine = replicate::engine(Figment::from(Toml::string(&section)).extract().unwrap());
+    Subject { engine, model, quick, long, bad }
 }

@@ -46,7 +46,7 @@ impl Cog {
     }
 
     fn start_here(predictor: &'static str) -> Self {
-        let predictors = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/predictors");
+        let predictors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../worker/tests/conformance/predictors");
         let folder = predictors.join(predictor);
         let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin");
         let python = bin.join("python");
@@ -77,6 +77,12 @@ impl Cog {
         assert!(ready, "the Cog server of {predictor} ended:\n{}", said.join("\n"));
         std::thread::spawn(move || log.for_each(drop));
         Self { predictor, url: format!("http://127.0.0.1:{port}/").parse().unwrap(), _shell: shell }
+    }
+
+    /// Where it is.
+    #[allow(dead_code, reason = "the stories and the benches, which have this file too, need it")]
+    pub fn url(&self) -> &Url {
+        &self.url
     }
 
     /// What its model is called.

@@ -26,7 +26,7 @@ impl Llama {
                 file.display()
             );
         }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openai/llama.py");
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../worker/tests/openai/llama.py");
         let mut command = Command::new(python);
         command.arg(script).arg(weights).arg("HuggingFaceTB/SmolLM2-135M-Instruct");
         let mut process =

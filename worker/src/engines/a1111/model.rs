@@ -234,6 +234,7 @@ fn spec(settings: &Settings, name: &str, title: Option<&str>, list: Vec<(&str, V
         })),
         cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: settings.mature,
+        overflow: None,
         examples: Vec::new(),
     }
 }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header::AUTHORIZATION};
+use reqwest12::{Client, RequestBuilder, Response, StatusCode, Url, header::AUTHORIZATION};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::settings::Login;
-use crate::{engine::EngineError, http};
+use crate::{engine::EngineError, engines::is_out_of_memory, http};
 
 /// Longest wait for an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -223,7 +223,7 @@ async fn unexpected(response: Response) -> EngineError {
         (_, "") => String::from_utf8_lossy(&body).into_owned(),
         (_, errors) => format!("{}: {errors}", told["error"].as_str().unwrap_or("error")),
     };
-    let out_of_memory = http::is_out_of_memory(&said);
+    let out_of_memory = is_out_of_memory(&said);
     let said = http::quoted(&said);
     let words = format!("the server answers {status} to {path}: {said}");
     match status {

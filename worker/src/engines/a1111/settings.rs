@@ -2,20 +2,20 @@
 
 use std::{fmt, time::Duration};
 
-use reqwest::{Url, header::HeaderValue};
+use reqwest12::{Url, header::HeaderValue};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use crate::engines::keys::{address, seconds, unknown_licence};
+use crate::engines::keys::{expected, longest, plain_address, seconds, unknown_licence};
 
 /// A server with the API of AUTOMATIC1111's web UI.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where the server is.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "plain_address")]
     pub url: Url,
     /// What members type behind `--model`.
     pub name: String,
@@ -134,12 +134,4 @@ fn usual_side() -> u32 {
 
 fn largest_side() -> u32 {
     2_048
-}
-
-fn expected() -> f64 {
-    10.0
-}
-
-fn longest() -> f64 {
-    3_600.0
 }

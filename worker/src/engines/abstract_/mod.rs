@@ -17,6 +17,7 @@ use rayon::prelude::*;
 use riff_hub::{
     canonical::Digest,
     model::{Cost, Media, ModelSpec},
+    pictures,
     recipe::Recipe,
 };
 use serde_json::{Map, Value, json};
@@ -59,6 +60,7 @@ impl Default for AbstractEngine {
                 fingerprint: Digest::of_bytes(VERSION.as_bytes()),
                 cost: Cost { fixed: 0.05, per_megapixel: 0.35, per_token: 0.0, load: 0.0 },
                 mature: false,
+                overflow: None,
                 examples: EXAMPLES.map(str::to_owned).into(),
             },
         }
@@ -124,7 +126,7 @@ impl Engine for AbstractEngine {
         let context = context.clone();
         tokio::task::spawn_blocking(move || draw(&plan, &context))
             .await
-            .map_err(|error| EngineError::Failed(format!("painting crashed: {error}")))?
+            .map_err(|error| EngineError::Crashed(error.to_string()))?
     }
 }
 
@@ -175,22 +177,12 @@ fn encode(picture: &RgbImage) -> Result<Bytes, EngineError> {
 
 /// All pictures, small, in one: what a member sees within a blink.
 fn preview(painters: &[Painter], view: &View) -> Option<Bytes> {
-    let columns = if painters.len() > 1 { 2 } else { 1 };
-    let rows = (painters.len() as u32).div_ceil(columns);
+    let columns = pictures::columns(painters.len() as u32);
     let longer = view.width.max(view.height) as f32;
     let fit = |side: u32| ((side as f32 / longer * (PREVIEW / columns) as f32) as u32).max(1);
     let small = View { width: fit(view.width), height: fit(view.height), ..*view };
-    let mut sheet = RgbImage::new(small.width * columns, small.height * rows);
-    for (i, painter) in painters.iter().enumerate() {
-        let picture = paint(painter, &small, &mut || Ok(())).ok()?;
-        let (column, row) = (i as u32 % columns, i as u32 / columns);
-        image::imageops::replace(
-            &mut sheet,
-            &picture,
-            i64::from(column * small.width),
-            i64::from(row * small.height),
-        );
-    }
+    let painted = painters.iter().map(|painter| paint(painter, &small, &mut || Ok(())));
+    let sheet = pictures::sheet(&painted.collect::<Result<Vec<_>, _>>().ok()?).ok()?;
     let mut bytes = Vec::new();
     JpegEncoder::new_with_quality(&mut bytes, 80).encode_image(&sheet).ok()?;
     Some(bytes.into())

@@ -4,11 +4,7 @@
 //! A request is answered when its prediction ended, and a dropped request cancels it, so a worker that dies leaves no work
 //! behind. What comes before the end is shown: events of models that stream, reports to [`webhook`] of the others.
 
-mod input;
-mod model;
-mod openapi;
-mod output;
-mod progress;
+mod background;
 mod server;
 mod settings;
 mod webhook;
@@ -35,12 +31,17 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub use self::settings::{Settings, Webhook};
+pub use self::settings::{Prefer, Settings, Webhook};
 use self::{
-    model::Model,
-    progress::{News, Share},
-    server::{Answer, Event, Prediction, Server},
+    server::{Answer, Event, Server},
     webhook::Hooks,
+};
+use super::predictor::{
+    Prediction,
+    input::Inline,
+    model::Model,
+    output,
+    progress::{News, Share},
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
@@ -67,7 +68,8 @@ const PICTURE_EVENTS: [&str; 2] = ["start", "logs"];
 /// The engine.
 pub struct CogEngine {
     settings: Settings,
-    server: Arc<Server>,
+    /// The server, or why no client can be made for it.
+    server: Result<Arc<Server>, String>,
     model: RwLock<Option<Arc<Model>>>,
     hooks: OnceCell<Option<Hooks>>,
     /// How long the last run took, in milliseconds.
@@ -82,7 +84,8 @@ pub fn engine(settings: Settings) -> Arc<dyn Engine> {
 impl CogEngine {
     /// An engine in front of a server, which may be down.
     pub fn new(settings: Settings) -> Self {
-        let server = Arc::new(Server::new(settings.url.clone()));
+        let server = Server::new(settings.url.clone(), &settings.certificate).map(Arc::new);
+        let server = server.map_err(|error| http::innermost(&error));
         Self {
             settings,
             server,
@@ -90,6 +93,12 @@ impl CogEngine {
             hooks: OnceCell::new(),
             took: AtomicU64::new(u64::MAX),
         }
+    }
+
+    fn server(&self) -> Result<&Arc<Server>, EngineError> {
+        self.server.as_ref().map_err(|error| {
+            EngineError::Unavailable(format!("{} cannot be asked from here: {error}", self.settings))
+        })
     }
 
     fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
@@ -132,7 +141,7 @@ impl CogEngine {
                 }
             }
         };
-        self.server.cancel(id).await;
+        self.server()?.cancel(id).await;
         let _ = timeout(CLEAN_UP, answer).await;
         Err(stopped)
     }
@@ -143,15 +152,16 @@ impl CogEngine {
         let mut wait = ROOM.0;
         loop {
             let begun = Instant::now();
-            let ended = match run.model.streams {
-                true => self.ask_streaming(id, run, &tell).await?,
-                false => self.ask_plainly(id, run, &tell).await?,
+            let ended = match self.settings.prefer {
+                Prefer::RespondAsync => self.ask_in_background(id, run, &tell).await?,
+                Prefer::Wait if run.model.streams => self.ask_streaming(id, run, &tell).await?,
+                Prefer::Wait => self.ask_plainly(id, run, &tell).await?,
             };
             if let Some(prediction) = ended {
                 self.took.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
-                return outcome(prediction);
+                return prediction.outcome();
             }
-            self.server.health().await?.check()?;
+            self.server()?.health().await?.check()?;
             if Instant::now() > until {
                 return Err(EngineError::Unavailable(format!(
                     "{} has no room for a prediction",
@@ -175,11 +185,11 @@ impl CogEngine {
         let events: &[&str] = if run.share.text { &TEXT_EVENTS } else { &PICTURE_EVENTS };
         let webhook = listening.as_ref().map(|(url, _)| (url.clone(), events));
         let request = server::request(id, run.request.clone(), webhook);
-        match self.server.predict(id, &request).await? {
+        match self.server()?.predict(id, &request).await? {
             Answer::Ended(prediction) => Ok(Some(prediction)),
             Answer::Full => Ok(None),
             Answer::InHand => {
-                self.server.cancel(id).await;
+                self.server()?.cancel(id).await;
                 Ok(None)
             }
         }
@@ -192,7 +202,7 @@ impl CogEngine {
         tell: &watch::Sender<News>,
     ) -> Result<Option<Prediction>, EngineError> {
         let request = server::request(id, run.request.clone(), None);
-        let Some(events) = self.server.stream(id, &request).await? else {
+        let Some(events) = self.server()?.stream(id, &request).await? else {
             return Ok(None);
         };
         let mut events = pin!(events);
@@ -211,7 +221,11 @@ impl CogEngine {
         let mut silences = 0;
         loop {
             sleep(LOOK).await;
-            match self.server.health().await.and_then(|health| health.check()) {
+            let looked = match self.server() {
+                Ok(server) => server.health().await.and_then(|health| health.check()),
+                Err(error) => return error,
+            };
+            match looked {
                 Ok(()) => silences = 0,
                 Err(error) => {
                     silences += 1;
@@ -232,28 +246,18 @@ struct Run<'a> {
     context: &'a RunContext,
 }
 
-/// The output of an ended prediction.
-fn outcome(prediction: Prediction) -> Result<Value, EngineError> {
-    let reason = prediction.error.as_deref().map_or_else(|| "it does not say why".to_owned(), http::quoted);
-    match prediction.status.as_str() {
-        "succeeded" => Ok(prediction.output),
-        "canceled" | "aborted" => {
-            Err(EngineError::Failed("the prediction was cancelled, and not by this worker".to_owned()))
-        }
-        "failed" if http::is_out_of_memory(&reason) => Err(EngineError::OutOfMemory(reason)),
-        "failed" => Err(EngineError::Failed(format!("the model failed: {reason}"))),
-        other => Err(EngineError::Failed(format!(
-            "the prediction ended as {other:?}, where succeeded was expected"
-        ))),
-    }
-}
-
 #[async_trait]
 impl Engine for CogEngine {
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
-        let health = self.server.health().await?;
+        let server = self.server()?;
+        let health = server.health().await?;
         health.check()?;
-        let model = Model::read(&self.server.schema().await?, &health.version, &self.settings)?;
+        self.check_background().await?;
+        let model = Model::read(
+            &server.schema().await?,
+            self.settings.identity(&health.version),
+            &self.settings.told(),
+        )?;
         let spec = model.spec.clone();
         *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(model));
         Ok(vec![spec])
@@ -274,9 +278,15 @@ impl Engine for CogEngine {
         let mut artifacts = Vec::new();
         for index in 0..runs {
             let id = if index == 0 { context.job.clone() } else { format!("{}-{index}", context.job) };
+            let pictures = Inline(&*context.files);
+            let request = tokio::select! {
+                biased;
+                () = context.cancel.cancelled() => return Err(EngineError::Cancelled),
+                request = model.request(recipe, index, &pictures) => request?,
+            };
             let run = Run {
                 model: &model,
-                request: model.request(recipe, index, &*context.files).await?,
+                request,
                 share: Share { index, of: runs, pieces: recipe.integer("max_tokens"), text },
                 context,
             };
@@ -285,7 +295,11 @@ impl Engine for CogEngine {
                 true => artifacts.push(output::text(&output, model.join)?),
                 false => {
                     let wanted = if model.repeats { 1 } else { recipe.count() };
-                    artifacts.extend(output::pictures(&output, wanted, &self.server).await?);
+                    artifacts.extend(tokio::select! {
+                        biased;
+                        () = context.cancel.cancelled() => return Err(EngineError::Cancelled),
+                        made = output::pictures(&output, wanted, &**self.server()?) => made?,
+                    });
                 }
             }
         }

@@ -2,13 +2,17 @@
 
 use std::{future::Future, time::Duration};
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use eventsource_stream::Eventsource;
-use futures::{Stream, StreamExt, TryStreamExt};
-use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, header::ACCEPT};
+use futures::{Stream, StreamExt};
+use reqwest12::{Certificate, Client, RequestBuilder, Response, StatusCode, Url, header::ACCEPT};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::predictor::{
+    Prediction,
+    output::{Fetch, MAX_FILE},
+};
 use crate::{engine::EngineError, http};
 
 /// Longest wait for an answer that takes no work.
@@ -19,8 +23,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const MAX_SCHEMA: usize = 2 << 20;
 /// Largest answer to a prediction, in bytes: four pictures of the hub's limit (32 MiB) in base64.
 pub const MAX_ANSWER: usize = 176 << 20;
-/// Largest file, in bytes: the hub's limit for a result.
-pub const MAX_FILE: usize = 32 << 20;
 
 /// A Cog server.
 pub struct Server {
@@ -71,20 +73,6 @@ impl Health {
     }
 }
 
-/// A prediction, in answers and in reports.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct Prediction {
-    /// `starting`, `processing`, `succeeded`, `failed` or `canceled`.
-    pub status: String,
-    /// What it gave, or gave so far.
-    pub output: Value,
-    /// Why it failed.
-    pub error: Option<String>,
-    /// What it printed.
-    pub logs: Option<String>,
-}
-
 /// What the server made of a request for a prediction.
 pub enum Answer {
     /// The prediction's end.
@@ -107,9 +95,13 @@ pub enum Event {
 
 impl Server {
     /// The server at an address that ends in `/`.
-    pub fn new(url: Url) -> Self {
-        let http = Client::builder().tcp_keepalive(KEEPALIVE).build().unwrap_or_default();
-        Self { http, url }
+    ///
+    /// # Errors
+    /// If this machine can make no client with these authorities.
+    pub fn new(url: Url, authorities: &[Certificate]) -> reqwest12::Result<Self> {
+        let client = Client::builder().tcp_keepalive(KEEPALIVE);
+        let client = authorities.iter().cloned().fold(client, |client, one| client.add_root_certificate(one));
+        Ok(Self { http: client.build()?, url })
     }
 
     /// How it is.
@@ -143,6 +135,23 @@ impl Server {
         }
     }
 
+    /// Begins a prediction, or looks at one of that id: `None` if there is no room for it now.
+    pub async fn begin(&self, id: &str, request: &Value) -> Result<Option<Prediction>, EngineError> {
+        let request = self.put(id, request).header("Prefer", "respond-async").timeout(PATIENCE);
+        let response = http::send(request).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::ACCEPTED => Ok(Some(http::json(response, MAX_ANSWER).await?)),
+            StatusCode::CONFLICT => Ok(None),
+            _ => Err(refusal(response).await),
+        }
+    }
+
+    /// Whether there is a prediction of that id, which is then stopped.
+    pub async fn stops(&self, id: &str) -> Result<bool, EngineError> {
+        let request = self.http.post(self.at(&format!("predictions/{id}/cancel"))).timeout(PATIENCE);
+        Ok(http::send(request).await?.status() != StatusCode::NOT_FOUND)
+    }
+
     /// Runs a prediction of a model that streams: `None` if there is no room for it now.
     pub async fn stream(
         &self,
@@ -168,15 +177,6 @@ impl Server {
         }
     }
 
-    /// A file that an output names.
-    pub async fn file(&self, url: Url) -> Result<Bytes, EngineError> {
-        let response = http::send(self.http.get(url.clone()).timeout(4 * PATIENCE)).await?;
-        match response.status().is_success() {
-            true => http::read(response, MAX_FILE).await,
-            false => Err(EngineError::Failed(format!("the result at {url} answers {}", response.status()))),
-        }
-    }
-
     fn put(&self, id: &str, request: &Value) -> RequestBuilder {
         self.http.put(self.at(&format!("predictions/{id}"))).json(request)
     }
@@ -188,31 +188,25 @@ impl Server {
     }
 }
 
-fn events(response: Response) -> impl Stream<Item = Result<Event, EngineError>> {
-    let mut left = MAX_ANSWER;
-    let bytes = response.bytes_stream().map_err(|error| format!("the server's stream broke off: {error}"));
-    let bytes = bytes.map(move |chunk| {
-        let chunk = chunk?;
-        left = left
-            .checked_sub(chunk.len())
-            .ok_or_else(|| format!("more than {MAX_ANSWER} bytes were streamed"))?;
-        Ok::<_, String>(chunk)
-    });
-    let read = |event: Result<eventsource_stream::Event, _>| async move {
-        let event = match event {
-            Ok(event) => event,
-            Err(error) => return Some(Err(EngineError::Failed(stream_error(&error)))),
-        };
-        read_event(&event.event, &event.data).transpose()
-    };
-    bytes.eventsource().filter_map(read)
+#[async_trait]
+impl Fetch for Server {
+    async fn fetch(&self, url: Url) -> Result<Bytes, EngineError> {
+        let response = http::send(self.http.get(url.clone()).timeout(4 * PATIENCE)).await?;
+        match response.status().is_success() {
+            true => http::read(response, MAX_FILE).await,
+            false => Err(EngineError::Failed(format!("the result at {url} answers {}", response.status()))),
+        }
+    }
 }
 
-fn stream_error(error: &eventsource_stream::EventStreamError<String>) -> String {
-    match error {
-        eventsource_stream::EventStreamError::Transport(reason) => reason.clone(),
-        other => format!("the server's stream cannot be read: {other}"),
-    }
+fn events(response: Response) -> impl Stream<Item = Result<Event, EngineError>> {
+    let read = |event: Result<eventsource_stream::Event, EngineError>| async move {
+        match event {
+            Ok(event) => read_event(&event.event, &event.data).transpose(),
+            Err(error) => Some(Err(error)),
+        }
+    };
+    http::events(response, MAX_ANSWER).filter_map(read)
 }
 
 /// Events that say nothing of output, log or end are `None`.

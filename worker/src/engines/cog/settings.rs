@@ -2,11 +2,17 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use reqwest::Url;
+use reqwest12::{Certificate, Client, Url};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
-use crate::engines::keys::{address, seconds, unknown_licence, url};
+use crate::{
+    engines::{
+        keys::{address, expected, is_digest, longest, one, outputs, seconds, unknown_licence, url},
+        predictor::model::{Identity, Told},
+    },
+    http,
+};
 
 /// A Cog server, and what it does not say of itself.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,6 +38,10 @@ pub struct Settings {
     /// Anything that changes when the weights do; results of another version are another model's.
     #[serde(default)]
     pub version: String,
+    /// The container that the server is, such as `r8.im/OWNER/MODEL@sha256:DIGEST`: the digest alone, which then stands for
+    /// the version. Whoever runs the same container serves the same version.
+    #[serde(default, deserialize_with = "container")]
+    pub image: Option<String>,
     /// The input that gets the prompt; found by its name, if left out.
     #[serde(default)]
     pub prompt: Option<String>,
@@ -50,6 +60,23 @@ pub struct Settings {
     /// Where the server reports progress to.
     #[serde(default)]
     pub webhook: Webhook,
+    /// How the server is asked to answer.
+    #[serde(default)]
+    pub prefer: Prefer,
+    /// Authorities that vouch for the server's certificate, beside those that everybody knows: a file in PEM.
+    #[serde(default, deserialize_with = "certificates")]
+    pub certificate: Vec<Certificate>,
+}
+
+/// How the server is asked to answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prefer {
+    /// The request is held until the prediction ended. Whoever drops it cancels the prediction.
+    #[default]
+    Wait,
+    /// The request is answered at once, and the server reports the end: for proxies that cut long requests.
+    RespondAsync,
 }
 
 /// Where the server reports progress to.
@@ -81,12 +108,39 @@ impl Settings {
             license: unknown_licence(),
             mature: false,
             version: String::new(),
+            image: None,
             prompt: None,
             inputs: BTreeMap::new(),
             outputs: one(),
             seconds: expected(),
             timeout_seconds: longest(),
             webhook: Webhook::Found,
+            prefer: Prefer::Wait,
+            certificate: Vec::new(),
+        }
+    }
+
+    /// What is said here of the model.
+    pub(super) fn told(&self) -> Told<'_> {
+        Told {
+            name: &self.name,
+            title: self.title.as_deref(),
+            card: &self.card,
+            license: &self.license,
+            mature: self.mature,
+            prompt: self.prompt.as_deref(),
+            inputs: &self.inputs,
+            outputs: self.outputs,
+            seconds: self.seconds,
+            overflow: None,
+        }
+    }
+
+    /// What the model's version goes by. `parts` is what the server says of its own version.
+    pub(super) fn identity<'a>(&'a self, parts: &'a Value) -> Identity<'a> {
+        match &self.image {
+            Some(digest) => Identity::Container(digest),
+            None => Identity::Server { parts, version: &self.version },
         }
     }
 
@@ -102,7 +156,8 @@ impl<'de> Deserialize<'de> for Webhook {
             "auto" => Ok(Self::Found),
             "off" => Ok(Self::Off),
             text => match url(text) {
-                Some(url) if url.port().is_some() => Ok(Self::At(url)),
+                // This worker serves no TLS.
+                Some(url) if url.scheme() == "http" && url.port().is_some() => Ok(Self::At(url)),
                 _ => Err(D::Error::custom(format!(
                     "webhook = {text:?} does not work: write \"auto\", \"off\", or this machine's address with a free port \
                      as the server reaches it, such as \"http://172.17.0.1:7500\""
@@ -112,22 +167,26 @@ impl<'de> Deserialize<'de> for Webhook {
     }
 }
 
-fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let count = u32::deserialize(deserializer)?;
-    match count {
-        1..=16 => Ok(count),
-        _ => Err(D::Error::custom(format!("outputs = {count} does not work: write a number from 1 to 16"))),
+fn container<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let digest = text.rsplit_once("@sha256:").map(|(_, digest)| digest).filter(|digest| is_digest(digest));
+    digest.map(|digest| Some(digest.to_owned())).ok_or_else(|| {
+        D::Error::custom(format!(
+            "image = {text:?} does not work: write it as in `docker run`, with its digest: \"r8.im/OWNER/MODEL@sha256:…\" \
+             and 64 hexadecimal digits"
+        ))
+    })
+}
+
+fn certificates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Certificate>, D::Error> {
+    let path = String::deserialize(deserializer)?;
+    let wrong = |what: String| D::Error::custom(format!("certificate = {path:?} does not work: {what}"));
+    let pem = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+    let read = Certificate::from_pem_bundle(&pem).map_err(|error| wrong(error.to_string()))?;
+    let taken = read.iter().cloned().fold(Client::builder(), |client, one| client.add_root_certificate(one));
+    match taken.build() {
+        Ok(_) if !read.is_empty() => Ok(read),
+        Ok(_) => Err(wrong("there is no certificate in PEM in it".to_owned())),
+        Err(error) => Err(wrong(http::innermost(&error))),
     }
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn expected() -> f64 {
-    10.0
-}
-
-fn longest() -> f64 {
-    3_600.0
 }

@@ -1,7 +1,7 @@
 //! Where Cog servers report progress to: an HTTP server of this worker, one an engine.
 //!
-//! Reports are only ever shown. A prediction's result is the answer to its request, so nothing is lost with a report that
-//! does not arrive, and nothing is believed of one that somebody else sends: the path has a secret of 128 bits.
+//! Nothing is believed of a report that somebody else sends: the path has a secret of 128 bits. Where a request is held, its
+//! answer is the result, and reports are only ever shown; where it is not, the last report is the result.
 
 use std::{
     collections::HashMap,
@@ -15,19 +15,26 @@ use axum::{
     http::StatusCode,
     routing::post,
 };
-use reqwest::Url;
+use reqwest12::Url;
 use tokio::{
     net::{TcpListener, UdpSocket},
     sync::watch,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{progress::News, server::Prediction, settings::Webhook};
+use super::{
+    super::predictor::{Prediction, progress::News},
+    server::MAX_ANSWER,
+    settings::Webhook,
+};
 
-/// Largest report, in bytes: the text of a long answer, and logs.
-const MAX_REPORT: usize = 8 << 20;
+type Runs = Arc<Mutex<HashMap<String, Listener>>>;
 
-type Runs = Arc<Mutex<HashMap<String, watch::Sender<News>>>>;
+/// Who wants the reports of a prediction.
+struct Listener {
+    news: watch::Sender<News>,
+    end: watch::Sender<Option<Prediction>>,
+}
 
 /// The server for reports. It ends when this is dropped.
 pub struct Hooks {
@@ -40,6 +47,19 @@ pub struct Hooks {
 pub struct Heard {
     runs: Runs,
     id: String,
+    end: watch::Receiver<Option<Prediction>>,
+}
+
+impl Heard {
+    /// The prediction's end, once it is reported.
+    pub async fn end(&mut self) -> Prediction {
+        // An error means that another run of that id listens now.
+        let ended = self.end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
+        match ended {
+            Some(end) => end,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Drop for Heard {
@@ -67,7 +87,7 @@ impl Hooks {
         let secret = format!("{:032x}", rand::random::<u128>());
         let routes = Router::new()
             .route(&format!("/{secret}/{{id}}"), post(take))
-            .layer(DefaultBodyLimit::max(MAX_REPORT))
+            .layer(DefaultBodyLimit::max(MAX_ANSWER))
             .with_state(runs.clone());
         let stop = CancellationToken::new();
         let served = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
@@ -81,8 +101,10 @@ impl Hooks {
 
     /// The address for reports of a prediction, which go to `news` while the second is kept.
     pub fn listen(&self, id: &str, news: watch::Sender<News>) -> (String, Heard) {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), news);
-        (format!("{}{id}", self.base), Heard { runs: self.runs.clone(), id: id.to_owned() })
+        let (tell, end) = watch::channel(None);
+        let listener = Listener { news, end: tell };
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), listener);
+        (format!("{}{id}", self.base), Heard { runs: self.runs.clone(), id: id.to_owned(), end })
     }
 }
 
@@ -106,9 +128,12 @@ async fn take(
     Json(report): Json<Prediction>,
 ) -> StatusCode {
     let runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(news) = runs.get(&id) else {
+    let Some(listener) = runs.get(&id) else {
         return StatusCode::NOT_FOUND;
     };
-    news.send_if_modified(|news| news.catch_up(&report));
+    listener.news.send_if_modified(|news| news.catch_up(&report));
+    if report.has_ended() {
+        listener.end.send_replace(Some(report));
+    }
     StatusCode::OK
 }

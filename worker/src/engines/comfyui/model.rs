@@ -228,6 +228,7 @@ fn spec(settings: &Settings) -> ModelSpec {
         fingerprint: Digest::of_bytes(VERSION.as_bytes()),
         cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
         mature: settings.mature,
+        overflow: None,
         examples: Vec::new(),
     }
 }

@@ -4,7 +4,7 @@ use riff_hub::{media::MAX_TEXT_BYTES, model::Media};
 use serde_json::Value;
 
 use super::{model::Model, server::File};
-use crate::{engine::EngineError, http};
+use crate::{engine::EngineError, engines::is_out_of_memory, http};
 
 /// Most files that a run may give; what is beyond is nobody's wish.
 const MAX_FILES: usize = 64;
@@ -55,7 +55,7 @@ fn failure(messages: &Value) -> EngineError {
         let word = |key: &str| error[key].as_str().unwrap_or_default();
         let said = http::quoted(word("exception_message"));
         let words = format!("node {} ({}) failed: {said}", word("node_id"), word("node_type"));
-        return match http::is_out_of_memory(word("exception_type")) || http::is_out_of_memory(&said) {
+        return match is_out_of_memory(word("exception_type")) || is_out_of_memory(&said) {
             true => EngineError::OutOfMemory(words),
             false => EngineError::Failed(words),
         };

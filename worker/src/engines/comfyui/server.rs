@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{
+use reqwest12::{
     Client, Response, StatusCode, Url,
     multipart::{Form, Part},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{engine::EngineError, http};
+use crate::{engine::EngineError, engines::is_out_of_memory, http};
 
 /// Longest wait for an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -234,7 +234,7 @@ async fn unexpected(response: Response) -> EngineError {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => EngineError::Unavailable(words),
-        _ if http::is_out_of_memory(&said) => EngineError::OutOfMemory(words),
+        _ if is_out_of_memory(&said) => EngineError::OutOfMemory(words),
         _ => EngineError::Failed(words),
     }
 }

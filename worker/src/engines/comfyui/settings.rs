@@ -2,19 +2,19 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
-use reqwest::Url;
+use reqwest12::Url;
 use riff_hub::model::Media;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 
 use super::marks::Wish;
-use crate::engines::keys::{address, seconds, unknown_licence};
+use crate::engines::keys::{expected, longest, one, outputs, plain_address, seconds, unknown_licence};
 
 /// A ComfyUI server, and one workflow of it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where the server is.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "plain_address")]
     pub url: Url,
     /// File with the workflow in API format.
     pub workflow: PathBuf,
@@ -64,26 +64,6 @@ impl Settings {
     }
 }
 
-fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    let count = u32::deserialize(deserializer)?;
-    match count {
-        1..=16 => Ok(count),
-        _ => Err(D::Error::custom(format!("outputs = {count} does not work: write a number from 1 to 16"))),
-    }
-}
-
 fn pictures() -> Media {
     Media::Image
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn expected() -> f64 {
-    10.0
-}
-
-fn longest() -> f64 {
-    3_600.0
 }

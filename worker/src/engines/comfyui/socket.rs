@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
-use reqwest::Url;
+use reqwest12::Url;
 use serde_json::Value;
 use tokio::{
     net::TcpStream,

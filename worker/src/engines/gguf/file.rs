@@ -129,6 +129,7 @@ fn spec(path: &Path, content: &Content, hash: blake3::Hash) -> Result<ModelSpec,
         cost: Cost { fixed: 0.1, per_megapixel: 0.0, per_token: bytes / 8e9, load: bytes / 3e8 },
         examples: EXAMPLES.map(str::to_owned).into(),
         mature: false,
+        overflow: None,
         name,
         title,
     })

@@ -62,6 +62,14 @@ pub struct Memory {
     length: usize,
 }
 
+/// The next tokens of a conversation: how many, the rotations of their places, and what each may see of the others.
+struct Span {
+    count: usize,
+    cos: Tensor,
+    sin: Tensor,
+    mask: Option<Tensor>,
+}
+
 struct Layer {
     attention_norm: Tensor,
     query_key_value: QMatMul,
@@ -111,52 +119,77 @@ impl Llama {
         Memory { layers: vec![KvCache::new(1, step); self.layers.len()], length: 0 }
     }
 
-    /// Takes in the next tokens; `keep_on` is asked before every layer, and `None` is what comes of its refusal. What
-    /// comes of its consent are the logits after the last token.
+    /// Takes in the next tokens of each of some conversations; `keep_on` is asked before every layer, and `None` is what
+    /// comes of its refusal. What comes of its consent are the logits after the last token of each. They are what each
+    /// conversation gives by itself: the weights are read once for all, and attention is each one's own.
     pub fn forward(
         &self,
-        ids: &[u32],
-        memory: &mut Memory,
+        parts: &mut [(&[u32], &mut Memory)],
         keep_on: &dyn Fn() -> bool,
-    ) -> Result<Option<Vec<f32>>> {
-        let (count, before) = (ids.len(), memory.length);
+    ) -> Result<Option<Vec<Vec<f32>>>> {
+        let ids: Vec<u32> = parts.iter().flat_map(|(ids, _)| ids.iter().copied()).collect();
         let mut state = self.embedding.embedding(&Tensor::new(ids, &self.device)?)?.to_dtype(DType::F32)?;
-        let cos = self.cos.narrow(0, before, count)?;
-        let sin = self.sin.narrow(0, before, count)?;
-        let mask = self.mask(count, before)?;
-        for (layer, memory) in self.layers.iter().zip(&mut memory.layers) {
+        let spans = parts.iter().map(|(ids, memory)| self.span(ids.len(), memory.length));
+        let spans = spans.collect::<Result<Vec<_>>>()?;
+        for (at, layer) in self.layers.iter().enumerate() {
             if !keep_on() {
                 return Ok(None);
             }
             let normed = ops::rms_norm(&state, &layer.attention_norm, self.shape.epsilon)?;
-            state = (state + self.attend(layer, &normed, memory, (&cos, &sin), mask.as_ref())?)?;
+            state = (state + self.attend(layer, &normed, at, parts, &spans)?)?;
             let normed = ops::rms_norm(&state, &layer.mlp_norm, self.shape.epsilon)?;
             let activated = ops::swiglu(&layer.gate_up.forward(&normed)?)?;
             state = (state + layer.down.forward(&activated)?)?;
         }
-        memory.length += count;
-        let last = state.narrow(0, count - 1, 1)?.contiguous()?;
-        let normed = ops::rms_norm(&last, &self.norm, self.shape.epsilon)?;
-        Ok(Some(self.head.forward(&normed)?.flatten_all()?.to_vec1()?))
+        let (mut end, mut last) = (0, Vec::with_capacity(parts.len()));
+        for (ids, memory) in parts {
+            memory.length += ids.len();
+            end += ids.len();
+            last.push(state.narrow(0, end - 1, 1)?);
+        }
+        let normed = ops::rms_norm(&Tensor::cat(&last, 0)?, &self.norm, self.shape.epsilon)?;
+        Ok(Some(self.head.forward(&normed)?.to_vec2()?))
+    }
+
+    /// What the next tokens of a conversation have in common in every layer.
+    fn span(&self, count: usize, before: usize) -> Result<Span> {
+        Ok(Span {
+            count,
+            cos: self.cos.narrow(0, before, count)?,
+            sin: self.sin.narrow(0, before, count)?,
+            mask: self.mask(count, before)?,
+        })
     }
 
     fn attend(
         &self,
         layer: &Layer,
         normed: &Tensor,
-        memory: &mut KvCache,
-        (cos, sin): (&Tensor, &Tensor),
-        mask: Option<&Tensor>,
+        at: usize,
+        parts: &mut [(&[u32], &mut Memory)],
+        spans: &[Span],
     ) -> Result<Tensor> {
-        let Shape { heads, kv_heads, head, .. } = self.shape;
-        let count = normed.dim(0)?;
         let all = layer.query_key_value.forward(normed)?;
+        let mut begin = 0;
+        let mut seen = Vec::with_capacity(parts.len());
+        for ((_, memory), span) in parts.iter_mut().zip(spans) {
+            let own = all.narrow(0, begin, span.count)?;
+            seen.push(self.look(&own, &mut memory.layers[at], span)?);
+            begin += span.count;
+        }
+        layer.output.forward(&Tensor::cat(&seen, 0)?)
+    }
+
+    /// Attention of one conversation's new tokens to all before them, by their queries, keys and values.
+    fn look(&self, all: &Tensor, memory: &mut KvCache, span: &Span) -> Result<Tensor> {
+        let Shape { heads, kv_heads, head, .. } = self.shape;
+        let count = span.count;
         // One head after the other, each with all its positions: (heads, count, head).
         let split = |first: usize, heads: usize| {
             let part = all.narrow(1, first * head, heads * head)?;
             part.reshape((count, heads, head))?.transpose(0, 1)?.contiguous()
         };
-        let turn = |part: Tensor| rope_i(&part.unsqueeze(0)?, cos, sin)?.squeeze(0);
+        let turn = |part: Tensor| rope_i(&part.unsqueeze(0)?, &span.cos, &span.sin)?.squeeze(0);
         let query = turn(split(0, heads)?)?;
         let key = turn(split(heads, kv_heads)?)?;
         let value = split(heads + kv_heads, kv_heads)?;
@@ -166,12 +199,12 @@ impl Llama {
         let query = query.reshape((kv_heads, heads / kv_heads * count, head))?;
         let query = (query * (1.0 / (head as f64).sqrt()))?;
         let mut scores = query.matmul(&keys.transpose(1, 2)?)?;
-        if let Some(mask) = mask {
+        if let Some(mask) = &span.mask {
             scores = scores.reshape((heads, count, known))?.broadcast_add(mask)?;
         }
         let shares = ops::softmax_last_dim(&scores)?.reshape((kv_heads, heads / kv_heads * count, known))?;
         let seen = shares.matmul(&values)?.reshape((heads, count, head))?;
-        layer.output.forward(&seen.transpose(0, 1)?.reshape((count, heads * head))?)
+        seen.transpose(0, 1)?.reshape((count, heads * head))
     }
 
     /// Keeps each of the new tokens from seeing those after it; one alone has none after it.

@@ -1,8 +1,9 @@
 //! `gguf`: language models in this process, one for every `.gguf` file among the weights.
 //!
 //! It owns the files' headers from the start and a file's weights from its first job on, and gives the same text for
-//! the same recipe. It never goes to the network, and never lets a member's words be a model's special tokens.
+//! the same recipe, whether it runs alone or together with others. It never goes to the network, and never lets a member's words be a model's special tokens.
 
+mod answer;
 mod chat;
 mod file;
 mod llama;
@@ -10,24 +11,28 @@ mod request;
 mod sample;
 mod tokens;
 
-use std::{collections::HashSet, path::Path, sync::Arc};
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use async_trait::async_trait;
 use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use self::{
     chat::Chat,
     file::{Flaw, ModelFile},
-    llama::{Llama, Memory},
+    llama::Llama,
     request::Request,
     tokens::Tokens,
 };
-use crate::engine::{Artifact, Engine, EngineError, RunContext, Update};
-use crate::engines::language::Stream;
+use crate::engine::{Artifact, Engine, EngineError, RunContext};
+use crate::engines::is_out_of_memory;
 
-/// Tokens of a prompt that are taken in at once.
-const CHUNK: usize = 32;
+/// Answers that grow together. More gain little on a processor and take memory.
+const TOGETHER: u32 = 8;
 
 /// A model that can run.
 struct Language {
@@ -38,12 +43,16 @@ struct Language {
 
 struct Entry {
     file: ModelFile,
-    weights: OnceCell<Arc<Language>>,
+    weights: RwLock<Option<Arc<Language>>>,
+    /// Held while they are loaded.
+    loading: Mutex<()>,
 }
 
 /// The engine.
 pub struct GgufEngine {
     entries: Vec<Arc<Entry>>,
+    /// Files that cannot be used, each with the reason.
+    left_out: Vec<String>,
 }
 
 impl GgufEngine {
@@ -52,18 +61,20 @@ impl GgufEngine {
     pub fn open(folder: &Path) -> Self {
         let mut names = HashSet::new();
         let mut entries = Vec::new();
+        let mut left_out = Vec::new();
         for path in files(folder) {
-            match ModelFile::open(&path) {
+            let why = match ModelFile::open(&path) {
                 Ok(file) if names.insert(file.spec.name.clone()) => {
-                    entries.push(Arc::new(Entry { file, weights: OnceCell::new() }));
+                    entries.push(Arc::new(Entry::new(file)));
+                    continue;
                 }
-                Ok(file) => {
-                    tracing::warn!(file = %path.display(), name = file.spec.name, "left out: another file has its name");
-                }
-                Err(flaw) => tracing::warn!(file = %path.display(), "left out: it {flaw}"),
-            }
+                Ok(file) => format!("another file has its name, {}", file.spec.name),
+                Err(flaw) => format!("it {flaw}"),
+            };
+            tracing::warn!(file = %path.display(), "left out: {why}");
+            left_out.push(format!("{}: {why}", path.display()));
         }
-        Self { entries }
+        Self { entries, left_out }
     }
 
     /// The models of the files that can be used.
@@ -100,7 +111,7 @@ impl Engine for GgufEngine {
     }
 
     fn loaded(&self, model: Digest) -> bool {
-        self.entry(model).is_some_and(|entry| entry.weights.initialized())
+        self.entry(model).is_some_and(|entry| entry.weights().is_some())
     }
 
     async fn load(&self, model: Digest) -> Result<(), EngineError> {
@@ -108,23 +119,74 @@ impl Engine for GgufEngine {
         entry.load().await.map(drop)
     }
 
+    async fn unload(&self, model: Digest) {
+        if let Some(entry) = self.entry(model) {
+            *entry.weights.write().unwrap_or_else(PoisonError::into_inner) = None;
+        }
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.left_out.clone()
+    }
+
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let request = Request::read(recipe)?;
-        let language = self.entry(recipe.model).ok_or_else(unknown)?.load().await?.clone();
-        let context = context.clone();
-        let text = blocking(move || language.answer(&request, &context)).await?;
-        Ok(vec![Artifact { media_type: "text/plain; charset=utf-8".into(), bytes: text.into() }])
+        self.run_batch(&[(recipe, context)]).await.pop().unwrap_or_else(|| Err(unknown()))
+    }
+
+    fn batch(&self, _model: Digest) -> u32 {
+        TOGETHER
+    }
+
+    async fn run_batch(&self, runs: &[(&Recipe, &RunContext)]) -> Vec<Result<Vec<Artifact>, EngineError>> {
+        let Some((first, _)) = runs.first() else {
+            return Vec::new();
+        };
+        let language = match self.entry(first.model) {
+            Some(entry) => entry.load().await,
+            None => Err(unknown()),
+        };
+        let requests: Result<Vec<_>, EngineError> =
+            runs.iter().map(|(recipe, context)| Ok((Request::read(recipe)?, (*context).clone()))).collect();
+        // They differ in prompt and seed alone: what is wrong with one is wrong with all.
+        let answered = match (language, requests) {
+            (Ok(language), Ok(requests)) => blocking(move || Ok(answer::all(&language, &requests))).await,
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        };
+        let artifact = |text: String| {
+            vec![Artifact { media_type: "text/plain; charset=utf-8".into(), bytes: text.into() }]
+        };
+        match answered {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map(artifact)).collect(),
+            Err(error) => runs.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 }
 
 impl Entry {
-    async fn load(self: &Arc<Self>) -> Result<&Arc<Language>, EngineError> {
+    fn new(file: ModelFile) -> Self {
+        Self { file, weights: RwLock::default(), loading: Mutex::default() }
+    }
+
+    fn weights(&self) -> Option<Arc<Language>> {
+        self.weights.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn load(self: &Arc<Self>) -> Result<Arc<Language>, EngineError> {
+        let _one_at_a_time = self.loading.lock().await;
+        if let Some(weights) = self.weights() {
+            return Ok(weights);
+        }
         let entry = self.clone();
         let load = move || {
-            let weights = |flaw: Flaw| EngineError::Weights(format!("{} {flaw}", entry.file.path.display()));
+            let weights = |flaw: Flaw| match flaw {
+                Flaw::Broken(reason) if is_out_of_memory(&reason) => EngineError::OutOfMemory(reason),
+                flaw => EngineError::Weights(format!("{} {flaw}", entry.file.path.display())),
+            };
             Language::load(&entry.file).map(Arc::new).map_err(weights)
         };
-        self.weights.get_or_try_init(|| blocking(load)).await
+        let language = blocking(load).await?;
+        *self.weights.write().unwrap_or_else(PoisonError::into_inner) = Some(language.clone());
+        Ok(language)
     }
 }
 
@@ -135,55 +197,19 @@ impl Language {
         let chat = Chat::read(&content)?;
         Ok(Self { llama: Llama::load(&mut reader, &content)?, tokens, chat })
     }
+}
 
-    fn answer(&self, request: &Request, context: &RunContext) -> Result<String, EngineError> {
-        let capacity = self.llama.shape.context;
-        let most = request.max_tokens.min(capacity / 2);
-        let prompt = self.chat.fit(&self.tokens, &request.turns, capacity - most)?;
-        let mut memory = self.llama.memory();
-        let mut logits = Vec::new();
-        for chunk in prompt.chunks(CHUNK) {
-            logits = self.forward(chunk, &mut memory, context)?;
-        }
-        let mut stream = Stream::new(request.stops.clone());
-        let mut shown = 0;
-        for position in 0..most {
-            let token = request.sampler.choose(&logits, position as u32);
-            if self.tokens.ends(token) {
-                break;
-            }
-            stream.push(self.tokens.bytes(token));
-            let text = stream.shown();
-            if text.len() > shown {
-                shown = text.len();
-                let done = (position + 1) as f32 / most as f32;
-                (context.updates)(Update::Text { done, text: text.to_owned() });
-            }
-            if stream.stopped() || position + 1 == most {
-                break;
-            }
-            logits = self.forward(&[token], &mut memory, context)?;
-        }
-        Ok(stream.finish())
-    }
-
-    fn forward(
-        &self,
-        ids: &[u32],
-        memory: &mut Memory,
-        context: &RunContext,
-    ) -> Result<Vec<f32>, EngineError> {
-        let keep_on = || !context.cancel.is_cancelled();
-        let logits = self.llama.forward(ids, memory, &keep_on);
-        logits.map_err(|error| EngineError::Failed(error.to_string()))?.ok_or(EngineError::Cancelled)
-    }
+/// What an error of the device means.
+fn failed(error: candle_core::Error) -> EngineError {
+    let reason = error.to_string();
+    if is_out_of_memory(&reason) { EngineError::OutOfMemory(reason) } else { EngineError::Failed(reason) }
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
 ) -> Result<T, EngineError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| EngineError::Failed(format!("the language engine crashed: {error}")))?
+    done.map_err(|error| EngineError::Crashed(error.to_string()))?
 }
 
 fn unknown() -> EngineError {

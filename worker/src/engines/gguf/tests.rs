@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell as Once;
 
 use super::*;
+use crate::engine::Update;
 use crate::engines::language::{Role, Turn};
 
 fn weights() -> PathBuf {
@@ -85,6 +86,37 @@ async fn a_seed_gives_its_answer_again_and_another_seed_another() {
 }
 
 #[tokio::test]
+async fn answers_that_grow_together_are_those_that_each_gives_alone() {
+    let engine = engine().await;
+    let spec = spec(engine);
+    let questions = ["Tell me a story about a fox.", "What is 2+2?", "Name three colours.", "cancelled"];
+    let of =
+        |(seed, question): (usize, &&str)| recipe(&spec, question, json!({"seed": seed, "temperature": 1.2}));
+    let recipes: Vec<Recipe> = questions.iter().enumerate().map(of).collect();
+    let contexts: Vec<RunContext> = questions.iter().map(|_| RunContext::default()).collect();
+    contexts[3].cancel.cancel();
+    let runs: Vec<(&Recipe, &RunContext)> = recipes.iter().zip(&contexts).collect();
+    let together = engine.run_batch(&runs).await;
+    assert!(matches!(together[3], Err(EngineError::Cancelled)), "each has a cancel of its own");
+    for ((recipe, context), together) in runs.iter().zip(&together).take(3) {
+        let alone = engine.run(recipe, context).await.unwrap();
+        assert_eq!(together.as_ref().unwrap()[0].bytes, alone[0].bytes, "{}", recipe.prompt);
+    }
+}
+
+#[tokio::test]
+async fn weights_can_be_dropped_and_loaded_again() {
+    let engine = GgufEngine::open(weights().parent().unwrap());
+    let model = spec(&engine).digest();
+    engine.load(model).await.unwrap();
+    assert!(engine.loaded(model));
+    engine.unload(model).await;
+    assert!(!engine.loaded(model));
+    engine.load(model).await.unwrap();
+    assert!(engine.loaded(model));
+}
+
+#[tokio::test]
 async fn a_stop_string_ends_the_answer_and_is_never_shown() {
     let question = "What is 2+2?";
     let (text, shown) = run(question, json!({"temperature": 0.0, "stop": ["4"]}), usize::MAX).await;
@@ -160,7 +192,9 @@ async fn files_that_cannot_be_used_are_left_out() {
     std::fs::write(folder.path().join("cut.gguf"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(folder.path().join("header.gguf"), &whole[..64]).unwrap();
     std::fs::write(folder.path().join("garbage.gguf"), b"not a model").unwrap();
-    assert!(GgufEngine::open(folder.path()).models().is_empty());
+    let engine = GgufEngine::open(folder.path());
+    assert!(engine.models().is_empty());
+    assert_eq!(engine.left_out().len(), 3, "{:?}", engine.left_out());
     assert!(GgufEngine::open(&folder.path().join("nowhere")).models().is_empty());
 }
 

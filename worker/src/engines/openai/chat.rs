@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use image::ImageFormat;
 use riff_hub::recipe::Recipe;
 use serde_json::{Map, Value, json};
 
@@ -36,7 +37,8 @@ pub async fn answer(
 ) -> Result<(String, Option<Measured>), EngineError> {
     let mut question = Question::read(recipe, served.max_tokens)?;
     question.stops.retain(|stop| !stop.is_empty());
-    let picture = picture::data_url(recipe, context).await?;
+    let picture = picture::bytes(recipe, context).await?;
+    let picture = picture.map(|bytes| picture::data_url(&bytes, ImageFormat::Png));
     loop {
         let body = body(served, recipe, &question, picture.as_deref());
         match attempt(api, &body, &question, context).await {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de, de::value::MapAccessDeserializer};
 use serde_json::{Map, Value};
 
 use super::api::Api;
+use crate::http;
 
 /// Longest silence of the server where the section does not say.
 const PATIENCE: f64 = 120.0;
@@ -314,10 +315,7 @@ fn api_key(key: Option<String>, variable: Option<String>) -> Result<Option<Heade
     if key.trim().is_empty() {
         return Ok(None);
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
-        .map_err(|_| "the API key has a line break or another sign that no header can hold".to_owned())?;
-    value.set_sensitive(true);
-    Ok(Some(value))
+    http::bearer(&key).map(Some)
 }
 
 fn seconds(key: &str, seconds: f64) -> Result<Duration, String> {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::{Fake, engine, painter, run, server::LOGIN, small, with_server};
 use crate::{
-    answers::{answers, endless, hanging, html, truncated},
+    answers::{answers, html},
+    bodies::{endless, hanging, truncated},
     suite::{recipe, watched},
     support::free_port,
 };

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::{Fake, engine, engine_at, only, painter, run, save, with_nodes, with_pictures};
 use crate::{
-    answers::{answers, endless, hanging, html, truncated},
+    answers::{answers, html},
+    bodies::{endless, hanging, truncated},
     files::{Shelf, png},
     suite::{recipe, watched},
     support::free_port,

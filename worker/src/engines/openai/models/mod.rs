@@ -152,6 +152,7 @@ fn describe(model: Model, listed: Option<Listed>, name: String) -> Served {
         fingerprint: Digest::of_json(&fingerprint),
         cost: PICTURES,
         mature: model.mature,
+        overflow: None,
         examples: if media == Media::Text { QUESTIONS.map(str::to_owned).into() } else { Vec::new() },
     };
     Served { id: model.id, spec, max_tokens, extra: model.extra }

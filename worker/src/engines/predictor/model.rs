@@ -1,22 +1,21 @@
-//! A Cog server's OpenAPI document as a model of Riff: its schema, what it makes, and how a recipe becomes its inputs.
+//! A model's OpenAPI document as a model of Riff: its schema, what it makes, and how a recipe becomes its inputs.
 
 use std::collections::BTreeMap;
 
 use riff_hub::{
     canonical::Digest,
-    model::{Cost, Media, ModelSpec, input},
+    model::{Cost, Media, ModelSpec, Overflow, input},
     recipe::Recipe,
 };
 use serde_json::{Map, Value, json};
 
 use super::{
-    input::{self as inputs, Input, Property, Sent},
+    input::{self as inputs, Carry, Input, Property, Sent},
     openapi::{Components, Listed, is, is_file},
     output::Join,
-    settings::Settings,
 };
 use crate::{
-    engine::{EngineError, Files},
+    engine::EngineError,
     engines::inputs::{name_flags, own_name, probe, schema_of},
 };
 
@@ -38,7 +37,46 @@ const COUNTS: [&str; 7] = [
 /// Most pictures of one recipe, and of one that takes a run for each.
 const MOST: (u32, u32) = (16, 4);
 
-/// What a server serves.
+/// What an operator says of a model, beside what its document says.
+#[derive(Debug, Clone, Copy)]
+pub struct Told<'a> {
+    /// Name for members.
+    pub name: &'a str,
+    /// Name for people; the name, if left out.
+    pub title: Option<&'a str>,
+    /// What it is, and what it is not.
+    pub card: &'a str,
+    /// SPDX expression of the weights' licence.
+    pub license: &'a str,
+    /// Whether its results are for adults.
+    pub mature: bool,
+    /// The input that gets the prompt; found by its name, if left out.
+    pub prompt: Option<&'a str>,
+    /// Inputs with a fixed value.
+    pub inputs: &'a BTreeMap<String, Value>,
+    /// How many pictures a model gives that returns a list and has no input for their number.
+    pub outputs: u32,
+    /// Seconds that one run is expected to take.
+    pub seconds: f64,
+    /// Set where it is served as overflow.
+    pub overflow: Option<Overflow>,
+}
+
+/// Whatever makes the same recipe give other results.
+#[derive(Debug, Clone, Copy)]
+pub enum Identity<'a> {
+    /// A server: the versions of its parts, and what the operator says of the weights.
+    Server {
+        /// What the server says of its own version.
+        parts: &'a Value,
+        /// Anything that changes when the weights do.
+        version: &'a str,
+    },
+    /// A container, by its digest, which is also the id of the version at Replicate: it is the same wherever it runs.
+    Container(&'a str),
+}
+
+/// A model that Cog packed.
 #[derive(Debug, Clone)]
 pub struct Model {
     /// As the hub sees it.
@@ -57,23 +95,23 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a document. `version` is what the server says of its own version.
+    /// Reads a document.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] saying what of it cannot be used.
-    pub fn read(document: &Value, version: &Value, settings: &Settings) -> Result<Self, EngineError> {
+    pub fn read(document: &Value, identity: Identity<'_>, told: &Told<'_>) -> Result<Self, EngineError> {
         let components = Components::of(document)?;
         let output = components.named("Output")?;
         let (media, join) = media(&output, &components)?;
         let listed = components.inputs()?;
         let mut model = Self {
-            spec: spec(settings, media),
+            spec: spec(told, media),
             streams: streams(document),
             join,
             repeats: false,
             many: is(&output, "array"),
-            prompt: prompt(&listed, settings),
-            fixed: settings.inputs.clone(),
+            prompt: prompt(&listed, told.prompt),
+            fixed: told.inputs.clone(),
             inputs: BTreeMap::new(),
         };
         let mut properties = Map::new();
@@ -85,18 +123,23 @@ impl Model {
                 model.take(&listed.name, property, &mut properties);
             }
         }
-        model.count(settings.outputs, &mut properties);
+        model.count(told.outputs, &mut properties);
         name_flags(&mut properties);
         model.spec.schema = schema_of(properties);
-        model.spec.fingerprint = fingerprint(document, version, settings);
+        model.spec.fingerprint = fingerprint(document, identity, told);
         Ok(model)
     }
 
-    /// The inputs for the server, for the run with a number (from 0) of those that a recipe takes.
+    /// The inputs for the model, for the run with a number (from 0) of those that a recipe takes.
     ///
     /// # Errors
     /// [`EngineError::Input`] for pictures that are needed and not there.
-    pub async fn request(&self, recipe: &Recipe, run: u32, files: &dyn Files) -> Result<Value, EngineError> {
+    pub async fn request(
+        &self,
+        recipe: &Recipe,
+        run: u32,
+        pictures: &dyn Carry,
+    ) -> Result<Value, EngineError> {
         let mut request: Map<String, Value> = self.fixed.clone().into_iter().collect();
         if let Some(prompt) = &self.prompt {
             let words = match self.spec.media {
@@ -109,7 +152,7 @@ impl Model {
             let Some(input) = self.inputs.get(name) else {
                 continue;
             };
-            if let Some(value) = input.value(value, files).await? {
+            if let Some(value) = input.value(value, pictures).await? {
                 request.insert(input.name.clone(), value);
             }
         }
@@ -161,17 +204,18 @@ impl Model {
     }
 }
 
-fn spec(settings: &Settings, media: Media) -> ModelSpec {
+fn spec(told: &Told<'_>, media: Media) -> ModelSpec {
     ModelSpec {
-        name: settings.name.clone(),
-        title: settings.title.clone().unwrap_or_else(|| settings.name.clone()),
-        card: settings.card.clone(),
-        license: settings.license.clone(),
+        name: told.name.to_owned(),
+        title: told.title.unwrap_or(told.name).to_owned(),
+        card: told.card.to_owned(),
+        license: told.license.to_owned(),
         media,
         schema: Map::new(),
         fingerprint: Digest::of_bytes(VERSION.as_bytes()),
-        cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-        mature: settings.mature,
+        cost: Cost { fixed: told.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
+        mature: told.mature,
+        overflow: told.overflow,
         examples: Vec::new(),
     }
 }
@@ -196,13 +240,13 @@ fn streams(document: &Value) -> bool {
 }
 
 /// The input that gets the prompt.
-fn prompt(listed: &[Listed], settings: &Settings) -> Option<String> {
+fn prompt(listed: &[Listed], told: Option<&str>) -> Option<String> {
     let takes_words = |name: &str| {
         listed.iter().any(|Listed { name: known, schema, .. }| {
             known == name && is(schema, "string") && !is_file(schema) && !schema.contains_key("enum")
         })
     };
-    let named = settings.prompt.as_deref().into_iter().chain(PROMPTS);
+    let named = told.into_iter().chain(PROMPTS);
     named.into_iter().find(|name| takes_words(name)).map(str::to_owned)
 }
 
@@ -222,15 +266,22 @@ fn as_count(schema: &mut Map<String, Value>) -> bool {
     true
 }
 
-fn fingerprint(document: &Value, version: &Value, settings: &Settings) -> Digest {
-    let schemas = document.pointer("/components/schemas");
-    let parts = ["coglet", "cog", "python_sdk", "python"].map(|part| version.get(part));
-    Digest::of_json(&json!({
-        "engine": VERSION,
-        "schemas": schemas,
-        "server": parts,
-        "version": settings.version,
-        "inputs": settings.inputs,
-        "prompt": settings.prompt,
-    }))
+fn fingerprint(document: &Value, identity: Identity<'_>, told: &Told<'_>) -> Digest {
+    let (inputs, prompt) = (told.inputs, told.prompt);
+    match identity {
+        Identity::Server { parts, version } => {
+            let server = ["coglet", "cog", "python_sdk", "python"].map(|part| parts.get(part));
+            Digest::of_json(&json!({
+                "engine": VERSION,
+                "schemas": document.pointer("/components/schemas"),
+                "server": server,
+                "version": version,
+                "inputs": inputs,
+                "prompt": prompt,
+            }))
+        }
+        Identity::Container(digest) => Digest::of_json(
+            &json!({"engine": VERSION, "container": digest, "inputs": inputs, "prompt": prompt}),
+        ),
+    }
 }

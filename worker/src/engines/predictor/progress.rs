@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{output, server::Prediction};
+use super::{Prediction, output};
 use crate::engine::{RunContext, Update};
 
 /// How much of a log is looked at for progress, in bytes from its end.

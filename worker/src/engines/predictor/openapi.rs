@@ -45,7 +45,8 @@ impl<'a> Components<'a> {
     /// [`EngineError::Unavailable`] if it has none.
     pub fn of(document: &'a Value) -> Result<Self, EngineError> {
         let schemas = document.pointer("/components/schemas").and_then(Value::as_object);
-        let schemas = schemas.ok_or_else(|| bad("it has no components.schemas: is this a Cog server?"))?;
+        let schemas =
+            schemas.ok_or_else(|| bad("it has no components.schemas: is this a model that Cog packed?"))?;
         Ok(Self { schemas, steps: Cell::new(0) })
     }
 
@@ -133,5 +134,5 @@ pub fn is(schema: &Map<String, Value>, kind: &str) -> bool {
 }
 
 fn bad(reason: &str) -> EngineError {
-    EngineError::Unavailable(format!("the server's schema cannot be used: {reason}"))
+    EngineError::Unavailable(format!("the model's schema cannot be used: {reason}"))
 }

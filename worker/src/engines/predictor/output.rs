@@ -1,12 +1,12 @@
 //! A prediction's output as results: pictures from data URLs and addresses, or text.
 
+use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use image::ImageFormat;
-use reqwest::Url;
+use reqwest12::Url;
 use serde_json::Value;
 
-use super::server::{MAX_FILE, Server};
 use crate::{
     engine::{Artifact, EngineError},
     http,
@@ -18,6 +18,18 @@ const MAX_FILES: usize = 64;
 const MAX_DEPTH: usize = 8;
 /// Longest text, in bytes: the hub's limit.
 const MAX_TEXT: usize = 1 << 20;
+/// Largest file, in bytes: the hub's limit for a result.
+pub const MAX_FILE: usize = 32 << 20;
+
+/// How files that an output names are got.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// The bytes at an address, at most [`MAX_FILE`] of them.
+    ///
+    /// # Errors
+    /// Saying why they did not arrive.
+    async fn fetch(&self, url: Url) -> Result<Bytes, EngineError>;
+}
 
 /// How the pieces of a text belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +44,7 @@ pub enum Join {
 ///
 /// # Errors
 /// [`EngineError::Failed`] if there are fewer, [`EngineError::Input`] if they are no pictures or far too many.
-pub async fn pictures(output: &Value, wanted: u32, server: &Server) -> Result<Vec<Artifact>, EngineError> {
+pub async fn pictures(output: &Value, wanted: u32, from: &dyn Fetch) -> Result<Vec<Artifact>, EngineError> {
     let mut files = Vec::new();
     collect(output, MAX_DEPTH, &mut files);
     let wanted = wanted as usize;
@@ -56,7 +68,7 @@ pub async fn pictures(output: &Value, wanted: u32, server: &Server) -> Result<Ve
     }
     let mut artifacts = Vec::with_capacity(wanted);
     for (index, file) in files.into_iter().take(wanted).enumerate() {
-        artifacts.push(picture(index + 1, fetch(file, server).await?)?);
+        artifacts.push(picture(index + 1, fetch(file, from).await?)?);
     }
     Ok(artifacts)
 }
@@ -78,16 +90,11 @@ fn collect<'a>(output: &'a Value, depth: usize, files: &mut Vec<&'a str>) {
     }
 }
 
-async fn fetch(file: &str, server: &Server) -> Result<Bytes, EngineError> {
+async fn fetch(file: &str, from: &dyn Fetch) -> Result<Bytes, EngineError> {
     let Some(data) = file.strip_prefix("data:") else {
-        if file.starts_with("https:") {
-            return Err(EngineError::Failed(format!(
-                "the result is at {file}, and this worker speaks plain HTTP: start the Cog server without --upload-url"
-            )));
-        }
         let url: Url =
             file.parse().map_err(|_| EngineError::Failed(format!("the result {file:?} is no address")))?;
-        return server.file(url).await;
+        return from.fetch(url).await;
     };
     let damaged = |what: String| EngineError::Failed(format!("a result's data URL {what}"));
     let (head, body) = data.split_once(',').ok_or_else(|| damaged("has no data".to_owned()))?;

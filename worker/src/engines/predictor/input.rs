@@ -1,11 +1,16 @@
-//! One input of a Cog model as an input of Riff: its schema for the hub, and how its value is sent.
+//! One input of a model as an input of Riff: its schema for the hub, and how its value is sent.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use async_trait::async_trait;
+use bytes::Bytes;
+use image::ImageFormat;
 use riff_hub::canonical::Digest;
 use serde_json::{Map, Value, json};
 
 use super::openapi::{Components, Listed, Need, is, is_file};
-use crate::engine::{EngineError, Files};
+use crate::{
+    engine::{EngineError, Files},
+    engines::picture,
+};
 
 /// Pixels of a side where the model sets no limits of its own.
 const SIDE: (i64, i64) = (16, 2_048);
@@ -14,6 +19,39 @@ const USUAL_SIDE: f64 = 1_024.0;
 /// Longest title and description that are taken over, in characters.
 const MAX_TITLE: usize = 60;
 const MAX_HELP: usize = 500;
+
+/// How a picture that a recipe names gets to where the model runs.
+#[async_trait]
+pub trait Carry: Send + Sync {
+    /// An address that the model finds the picture at: a data URL, or where it was put.
+    ///
+    /// # Errors
+    /// [`EngineError::Input`] if it is no picture; what [`Files::get`] says.
+    async fn carry(&self, blob: Digest) -> Result<String, EngineError>;
+}
+
+/// Pictures that go along in the request.
+pub struct Inline<'a>(pub &'a dyn Files);
+
+#[async_trait]
+impl Carry for Inline<'_> {
+    async fn carry(&self, blob: Digest) -> Result<String, EngineError> {
+        let (bytes, format) = fetched(blob, self.0).await?;
+        Ok(picture::data_url(&bytes, format))
+    }
+}
+
+/// A picture that a recipe names, and what it is.
+///
+/// # Errors
+/// As [`Carry::carry`].
+pub async fn fetched(blob: Digest, files: &dyn Files) -> Result<(Bytes, ImageFormat), EngineError> {
+    let bytes = files.get(blob).await?;
+    let format = image::guess_format(&bytes).map_err(|_| {
+        EngineError::Input(format!("the file {blob} is not a picture: a PNG, JPEG or WebP was expected"))
+    })?;
+    Ok((bytes, format))
+}
 
 /// How a value is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +84,8 @@ impl Input {
     /// The value for the server, if it is sent at all.
     ///
     /// # Errors
-    /// [`EngineError::Input`] if a picture is needed and none is named; what [`Files::get`] says.
-    pub async fn value(&self, value: &Value, files: &dyn Files) -> Result<Option<Value>, EngineError> {
+    /// [`EngineError::Input`] if a picture is needed and none is named; what [`Carry::carry`] says.
+    pub async fn value(&self, value: &Value, pictures: &dyn Carry) -> Result<Option<Value>, EngineError> {
         match self.sent {
             Sent::Never => Ok(None),
             Sent::Plain => Ok((!value.is_null()).then(|| value.clone())),
@@ -58,12 +96,12 @@ impl Input {
                     "the model needs a picture: give one with --{}",
                     self.name.replace('_', "-")
                 ))),
-                (name, _) => Ok(Some(data_url(name, files).await?)),
+                (name, _) => Ok(Some(address(name, pictures).await?)),
             },
             Sent::Pictures => {
                 let mut urls = Vec::new();
                 for name in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    urls.push(data_url(name, files).await?);
+                    urls.push(address(name, pictures).await?);
                 }
                 Ok((!urls.is_empty()).then_some(Value::Array(urls)))
             }
@@ -71,14 +109,8 @@ impl Input {
     }
 }
 
-async fn data_url(name: &str, files: &dyn Files) -> Result<Value, EngineError> {
-    let blob: Digest =
-        name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))?;
-    let bytes = files.get(blob).await?;
-    let format = image::guess_format(&bytes).map_err(|_| {
-        EngineError::Input(format!("the file {blob} is not a picture: a PNG, JPEG or WebP was expected"))
-    })?;
-    Ok(format!("data:{};base64,{}", format.to_mime_type(), BASE64_STANDARD.encode(&bytes)).into())
+async fn address(name: &str, pictures: &dyn Carry) -> Result<Value, EngineError> {
+    Ok(pictures.carry(picture::blob(name)?).await?.into())
 }
 
 /// An input as the hub sees it.

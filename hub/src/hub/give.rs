@@ -1,0 +1,211 @@
+//! Giving work to workers: they say what they serve, ask for jobs, and give back what they do not begin.
+
+use std::{collections::HashSet, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Change, Hub,
+    work::{MAX_HOLD, WorkError},
+};
+use crate::{
+    canonical::Digest,
+    schema, step,
+    store::{Leased, Present, Search, Served, StoreError},
+    wire,
+};
+
+/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// Most jobs that run together, whatever a worker says.
+const MOST_TOGETHER: u32 = 64;
+
+impl Hub {
+    /// Takes in a worker's announcement.
+    pub async fn hello(&self, worker: &str, hello: &wire::Hello) -> Result<wire::Welcome, WorkError> {
+        if hello.protocol != wire::PROTOCOL {
+            return Err(WorkError::Protocol(hello.protocol));
+        }
+        for spec in &hello.models {
+            schema::check_spec(spec).map_err(|source| WorkError::Spec { name: spec.name.clone(), source })?;
+        }
+        self.store.hello(worker, hello, self.seam.now()).await?;
+        self.heard_of(worker);
+        let names: Vec<&str> = hello.models.iter().map(|spec| spec.name.as_str()).collect();
+        tracing::info!(worker, models = names.join(" "), "worker is here");
+        self.look_at_models().await?;
+        Ok(wire::Welcome {
+            worker: worker.to_owned(),
+            heartbeat_ms: self.settings.heartbeat.as_millis() as u64,
+            lease_ms: self.settings.lease.as_millis() as u64,
+        })
+    }
+
+    /// Gives the worker its next job, waiting for one to be enqueued as long as the request says. Only what it serves as no
+    /// overflow wakes it; the rest it looks for again and again, as the wait of others grows by itself.
+    pub async fn lease(
+        &self,
+        worker: &str,
+        request: &wire::LeaseRequest,
+    ) -> Result<Option<wire::Lease>, WorkError> {
+        let served = self.served(worker).await?;
+        self.note_loaded(worker, &served, request);
+        if request.ahead {
+            return self.lease_ahead(&self.search(worker, &served, request).await?).await;
+        }
+        // One that is given nothing is not idle: it would keep jobs from those that fetch them ahead.
+        let able = match served.set_aside {
+            true => HashSet::new(),
+            false => wanted(&served, request)
+                .into_iter()
+                .filter(|model| !served.overflow.contains_key(model))
+                .collect(),
+        };
+        let waiting = self.idle.place(able);
+        let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(MAX_HOLD);
+        let mut served = Some(served);
+        loop {
+            waiting.wait();
+            self.heard_of(worker);
+            let now = match served.take() {
+                Some(served) => served,
+                // What it serves, and has memory for, may have changed while it waited.
+                None => self.served(worker).await?,
+            };
+            let search = self.search(worker, &now, request).await?;
+            let leased = self.store.lease(&search, self.lease_until()).await?;
+            if !leased.is_empty() {
+                return Ok(self.leased(worker, leased));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
+        }
+    }
+
+    async fn served(&self, worker: &str) -> Result<Served, WorkError> {
+        let served = self.store.served_by_worker(worker, self.seam.now()).await?;
+        served.ok_or_else(|| WorkError::Unknown(worker.to_owned()))
+    }
+
+    async fn search<'a>(
+        &self,
+        worker: &'a str,
+        served: &Served,
+        request: &wire::LeaseRequest,
+    ) -> Result<Search<'a>, StoreError> {
+        let batch = |(digest, name): (&Digest, &String)| {
+            Some((*digest, (*request.batch.get(name)?).min(MOST_TOGETHER)))
+        };
+        Ok(Search {
+            worker,
+            wanted: wanted(served, request),
+            loaded: named(served, &request.loaded),
+            overflowing: self.overflowing(&served.overflow).await?,
+            batch: served.models.iter().filter_map(batch).collect(),
+            present: if served.short { self.present_workers() } else { Vec::new() },
+            now: self.seam.now(),
+        })
+    }
+
+    /// Notes what a worker has in memory, of the models that its request is about.
+    fn note_loaded(&self, worker: &str, served: &Served, request: &wire::LeaseRequest) {
+        self.heard_of(worker);
+        let mut presence = self.presence.entry(worker.to_owned()).or_default();
+        for (digest, name) in &served.models {
+            if request.loaded.contains(name) {
+                presence.loaded.insert(*digest);
+            } else if request.models.is_empty() || request.models.contains(name) {
+                presence.loaded.remove(digest);
+            }
+        }
+    }
+
+    /// A job for a worker that is busy for another moment. None that an idle worker can serve: it begins sooner there.
+    async fn lease_ahead(&self, search: &Search<'_>) -> Result<Option<wire::Lease>, WorkError> {
+        match self.store.next_for(search).await? {
+            Some(model) if !self.idle.is_idle_for(model) => {
+                let leased = self.store.lease(search, self.lease_until()).await?;
+                Ok(self.leased(search.worker, leased))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// One lease with the others in it.
+    fn leased(&self, worker: &str, leased: Vec<Leased>) -> Option<wire::Lease> {
+        step::done("leased");
+        let mut leases = leased.into_iter().map(|Leased { job, recipe }| {
+            tracing::info!(job = job.id, worker, attempt = job.attempt, "leased");
+            self.tell(&job.channel, &job.id, Change::State);
+            let (attempt, recipe_id) = (job.attempt as u32, job.recipe);
+            wire::Lease { job: job.id, attempt, recipe_id, recipe, others: Vec::new() }
+        });
+        let first = leases.next()?;
+        Some(wire::Lease { others: leases.collect(), ..first })
+    }
+
+    /// Takes back a job that its worker has not begun.
+    pub async fn release(&self, worker: &str, job: &str, release: wire::Release) -> Result<(), WorkError> {
+        let job = self.store.release(job, worker, release.attempt).await?;
+        step::done("released");
+        tracing::info!(job = job.id, worker, "given back");
+        self.ended(&job);
+        Ok(())
+    }
+
+    /// Takes leave of a worker that stops: what it still holds goes back to the queue, and it is waited for no more.
+    pub async fn bye(&self, worker: &str) -> Result<(), WorkError> {
+        let released = self.store.release_all(worker).await?;
+        step::done("released");
+        self.presence.remove(worker);
+        tracing::info!(worker, given_back = released.len(), "worker has left");
+        for job in &released {
+            self.ended(job);
+        }
+        self.look_at_models().await?;
+        Ok(())
+    }
+
+    /// How the hub sees a worker.
+    pub async fn standing(&self, worker: &str) -> Result<wire::Standing, StoreError> {
+        let (failures, until) = self.store.standing(worker).await?.unwrap_or_default();
+        Ok(wire::Standing {
+            protocol: wire::PROTOCOL,
+            worker: worker.to_owned(),
+            failures: failures as u32,
+            set_aside_ms: (until - self.seam.now()).max(0) as u64,
+        })
+    }
+
+    /// The workers heard of within the last two leases.
+    pub(super) fn present(&self) -> Vec<Present> {
+        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
+        let here = self.presence.iter().filter(|entry| entry.at >= since);
+        let present = here.map(|entry| {
+            let loaded = entry.loaded.iter().copied().collect();
+            Present { worker: entry.key().clone(), loaded }
+        });
+        present.collect()
+    }
+
+    /// Their names.
+    pub(super) fn present_workers(&self) -> Vec<String> {
+        self.present().into_iter().map(|present| present.worker).collect()
+    }
+}
+
+/// The versions that a worker serves under these names.
+fn named(served: &Served, names: &[String]) -> Vec<Digest> {
+    let named = served.models.iter().filter(|(_, name)| names.contains(name));
+    named.map(|(digest, _)| *digest).collect()
+}
+
+/// The versions that a request for a job is about.
+fn wanted(served: &Served, request: &wire::LeaseRequest) -> Vec<Digest> {
+    match request.models.is_empty() {
+        true => served.models.keys().copied().collect(),
+        false => named(served, &request.models),
+    }
+}
