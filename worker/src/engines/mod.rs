@@ -1,12 +1,16 @@
-//! The engines, one module each, and the registry that names them: those in this process, which are always there, and
-//! those in front of a server, each from a section `[[engine]]` of the settings.
+//! The engines, one module each, and the registry that names them: those that are always there, and those of a section
+//! `[[engine]]` of the settings each, which stand in front of a server or run weights that it names.
 
 pub mod abstract_;
 pub mod cog;
 #[cfg(feature = "candle")]
+pub mod diffusion;
+#[cfg(feature = "candle")]
 pub mod gguf;
 mod language;
+mod moves;
 pub mod openai;
+mod picture;
 mod set;
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,21 +20,21 @@ use serde::Deserialize;
 pub use self::set::Engines;
 use crate::engine::Engine;
 
-/// Makes [`Configured`] from lines `Variant => module`. Each module has `Settings` (the keys of its section) and
+/// Makes [`Configured`] from lines `Variant => module`, with `#[cfg(…)]` before what not every build has. Each module has `Settings` (the keys of its section) and
 /// `fn engine(Settings) -> Arc<dyn Engine>`, and its settings are shown (`Display`) as what they stand in front of.
 macro_rules! registry {
-    ($($(#[$doc:meta])* $kind:ident => $module:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $(#[cfg($build:meta)])? $kind:ident => $module:ident,)*) => {
         /// One section `[[engine]]`: its key `kind`, and the keys of that kind.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(tag = "kind", rename_all = "lowercase")]
         pub enum Configured {
-            $($(#[$doc])* $kind($module::Settings),)*
+            $($(#[doc = $doc])* $(#[cfg($build)])? $kind($module::Settings),)*
         }
 
         impl Configured {
             fn open(self) -> (String, Arc<dyn Engine>) {
                 match self {
-                    $(Self::$kind(settings) => {
+                    $($(#[cfg($build)])? Self::$kind(settings) => {
                         (format!("{} {settings}", stringify!($module)), $module::engine(settings))
                     })*
                 }
@@ -42,6 +46,9 @@ macro_rules! registry {
 registry! {
     /// A Cog container or server.
     Cog => cog,
+    /// A checkpoint of Stable Diffusion.
+    #[cfg(feature = "candle")]
+    Diffusion => diffusion,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
 }

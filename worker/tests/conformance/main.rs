@@ -27,4 +27,6 @@ conforms! {
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
     openai => subjects::openai(),
+    diffusion => subjects::diffusion(),
+    diffusion_xl => subjects::diffusion_xl(),
 }

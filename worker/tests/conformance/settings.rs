@@ -34,12 +34,20 @@ fn sections_become_engines() {
         [[engine.models]]
         id = "Qwen/Qwen2.5-VL-7B-Instruct"
         vision = true
+        [[engine]]
+        kind = "diffusion"
+        path = "models/sdxl"
+        device = "cuda:1"
+        sampler = "euler_a"
+        loras = [{ path = "loras/ink.safetensors" }]
         "#,
     )
     .unwrap();
     assert_eq!((settings.name.as_str(), settings.hub.as_str()), ("rack-1", "http://127.0.0.1:7433"));
-    assert_eq!(settings.engines.len(), 3);
+    assert_eq!(settings.engines.len(), 4);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
+    let diffusion = format!("{:?}", settings.engines[3]);
+    assert!(diffusion.contains("Cuda(1)") && diffusion.contains("EulerAncestral"), "{diffusion}");
     let openai = format!("{:?}", settings.engines[2]);
     assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
 }
@@ -59,6 +67,9 @@ fn mistakes_are_named() {
             "openai_model",
             "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
         ),
+        ("diffusion_device", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\ndevice = \"gpu\""),
+        ("diffusion_sampler", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\nsampler = \"magic\""),
+        ("diffusion_batch", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\nbatch = 17"),
         ("top", "engines = []"),
     ] {
         insta::assert_snapshot!(format!("mistake_{name}"), load(text).unwrap_err());

@@ -6,7 +6,7 @@ use figment::{
     Figment,
     providers::{Format, Toml},
 };
-use riff_worker::engines::{abstract_, cog, gguf, openai};
+use riff_worker::engines::{abstract_, cog, diffusion, gguf, openai};
 use serde_json::{Value, json};
 
 use crate::{llama::Llama, suite::Subject, support::Cog};
@@ -85,4 +85,25 @@ pub async fn openai() -> Subject {
         long: json!({"max_tokens": 64}),
         bad: json!({"history": "none"}),
     }
+}
+
+/// A tiny checkpoint of the tests of that engine.
+fn checkpoint(name: &'static str) -> Subject {
+    let folder = format!("{}/tests/diffusion/tiny/{name}", env!("CARGO_MANIFEST_DIR"));
+    let section = format!("path = {folder:?}\ndevice = \"cpu\"");
+    Subject {
+        engine: diffusion::engine(Figment::from(Toml::string(&section)).extract().unwrap()),
+        model: name,
+        quick: json!({"count": 1, "width": 64, "height": 64, "steps": 3}),
+        long: json!({"count": 4, "width": 256, "height": 256, "steps": 20}),
+        bad: json!({"sampler": "magic"}),
+    }
+}
+
+pub async fn diffusion() -> Subject {
+    checkpoint("sd15")
+}
+
+pub async fn diffusion_xl() -> Subject {
+    checkpoint("sdxl")
 }

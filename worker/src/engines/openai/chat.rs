@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use riff_hub::recipe::Recipe;
+use riff_hub::{model::input, recipe::Recipe};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -12,11 +12,13 @@ use super::{
     events::Events,
     fault::Fault,
     models::Served,
-    picture,
 };
 use crate::{
     engine::{EngineError, RunContext, Update},
-    engines::language::{DEFAULT_TEMPERATURE, DEFAULT_TOP_P, Question, TEMPERATURE, TOP_P, Turn},
+    engines::{
+        language::{DEFAULT_TEMPERATURE, DEFAULT_TOP_P, Question, TEMPERATURE, TOP_P, Turn},
+        picture,
+    },
 };
 
 /// Most stop strings that the API takes. The answer is cut at all of them here, too.
@@ -34,7 +36,7 @@ pub async fn answer(
 ) -> Result<(String, Option<Measured>), EngineError> {
     let mut question = Question::read(recipe, served.max_tokens)?;
     question.stops.retain(|stop| !stop.is_empty());
-    let picture = picture::data_url(recipe, context).await?;
+    let picture = picture::data_url(recipe, input::IMAGE, context).await?;
     loop {
         let body = body(served, recipe, &question, picture.as_deref());
         match attempt(api, &body, &question, context).await {

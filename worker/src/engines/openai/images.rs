@@ -15,10 +15,12 @@ use super::{
     api::Api,
     fault::Fault,
     models::{SIZE, Served},
-    picture,
     wire::{Picture, Pictures},
 };
-use crate::engine::{Artifact, EngineError, RunContext, Update};
+use crate::{
+    engine::{Artifact, EngineError, RunContext, Update},
+    engines::picture,
+};
 
 /// Largest answer for one picture, in bytes: the largest that the hub takes, in base64.
 const MAX_ANSWER: usize = media::MAX_BYTES / 3 * 4 + 64 * 1_024;
@@ -32,7 +34,7 @@ pub async fn paint(
     context: &RunContext,
 ) -> Result<Vec<Artifact>, EngineError> {
     let count = recipe.count().max(1);
-    let original = picture::bytes(recipe, context).await?;
+    let original = picture::bytes(recipe, input::IMAGE, context).await?;
     let mut made = Vec::new();
     while made.len() < count as usize {
         let missing = count - made.len() as u32;

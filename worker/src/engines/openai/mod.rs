@@ -11,7 +11,6 @@ mod events;
 mod fault;
 mod images;
 mod models;
-mod picture;
 mod settings;
 mod wire;
 
