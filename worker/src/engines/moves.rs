@@ -1,10 +1,6 @@
 //! The hidden inputs that riffs set (`docs/worker-protocol.md`), as every engine with seeds reads them.
 
-use riff_hub::{
-    model::input,
-    prompt::Prompt,
-    recipe::Recipe,
-};
+use riff_hub::{model::input, prompt::Prompt, recipe::Recipe};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 

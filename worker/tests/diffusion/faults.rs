@@ -102,7 +102,12 @@ async fn configurations_that_do_not_fit_are_named() {
     assert!(said.contains("with the shape [4, 4, 3, 3]") && said.contains("asks for [8, 4, 3, 3]"), "{said}");
     for (file, key, value, expected) in [
         ("model_index.json", "_class_name", json!("FluxPipeline"), "the pipeline \"FluxPipeline\""),
-        ("unet/config.json", "down_block_types", json!(["KDown", "DownBlock2D", "DownBlock2D"]), "block \"KDown\""),
+        (
+            "unet/config.json",
+            "down_block_types",
+            json!(["KDown", "DownBlock2D", "DownBlock2D"]),
+            "block \"KDown\"",
+        ),
         ("unet/config.json", "in_channels", json!(7), "in_channels and out_channels"),
         ("unet/config.json", "norm_num_groups", json!(3), "norm_num_groups"),
         ("unet/config.json", "layers_per_block", json!("two"), "is damaged"),
@@ -137,7 +142,7 @@ async fn loras_for_other_models_are_refused() {
         let file = tiny(name).join("loras/kohya.safetensors");
         format!("loras = [{{path = {file:?}, name = \"l\"}}]")
     };
-    let subject = Subject::open(&tiny("sd21"), &lora("sdxl")).await.unwrap();
+    let subject = Subject::open(&tiny("sd15"), &lora("sdxl")).await.unwrap();
     let error = subject.fails("a fox", &json!({"loras": ["l"]})).await;
     assert!(error.to_string().contains("does not fit this checkpoint"), "{error}");
     let subject = Subject::open(&tiny("sdxl"), &lora("sd15")).await.unwrap();
@@ -175,9 +180,10 @@ async fn inputs_that_do_not_work_are_the_members() {
 
 /// A PNG that ends in the middle of its pixels.
 fn truncated() -> Bytes {
-    let whole = crate::support::encode(&image::DynamicImage::ImageRgb8(image::RgbImage::from_fn(64, 64, |x, y| {
-        image::Rgb([(x * 7) as u8, (y * 5) as u8, (x * y) as u8])
-    })));
+    let whole =
+        crate::support::encode(&image::DynamicImage::ImageRgb8(image::RgbImage::from_fn(64, 64, |x, y| {
+            image::Rgb([(x * 7) as u8, (y * 5) as u8, (x * y) as u8])
+        })));
     whole.slice(..whole.len() / 2)
 }
 
@@ -214,7 +220,8 @@ async fn too_little_memory_is_said_before_it_runs_out() {
 async fn a_gpu_that_is_not_there_is_said() {
     let folder = tiny("sd15");
     let section = format!("path = {folder:?}\ndevice = \"cuda:63\"");
-    let settings = figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&section));
+    let settings =
+        figment::Figment::from(<figment::providers::Toml as figment::providers::Format>::string(&section));
     let engine = riff_worker::engines::diffusion::engine(settings.extract().unwrap());
     let [spec] = engine.discover().await.unwrap().try_into().unwrap();
     let error = engine.load(spec.digest()).await.unwrap_err();

@@ -121,7 +121,14 @@ def save(pipe, name):
     half = pipe.to(torch.float16)
     half.save_pretrained(folder, safe_serialization=True)
     pipe.to(torch.float32)
+    reread(pipe, folder)
     return folder
+
+
+def reread(pipe, folder):
+    """Takes the scheduler as it is in the folder, which has keys that are defaults until then."""
+    config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    pipe.scheduler = type(pipe.scheduler).from_config(config)
 
 
 def old_attention_names(folder):
@@ -208,7 +215,7 @@ def sd15():
     config = json.loads(file.read_text())
     del config["timestep_spacing"]
     file.write_text(json.dumps(config, indent=2) + "\n")
-    pipe.scheduler = PNDMScheduler.from_config(config)
+    reread(pipe, folder)
 
     sheet = Sheet()
     sheet["ids"] = words(PROMPT, padding="max_length", max_length=77, truncation=True, return_tensors="pt").input_ids
@@ -326,7 +333,7 @@ def sdxl():
         unet=unet(40, use_linear_projection=True, attention_head_dim=[1, 2, 2], block_out_channels=(4, 4, 8),
                   down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
                   up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                  transformer_layers_per_block=[1, 1, 2], addition_embed_type="text_time",
+                  layers_per_block=2, transformer_layers_per_block=[1, 1, 2], addition_embed_type="text_time",
                   addition_time_embed_dim=8, projection_class_embeddings_input_dim=24 + 6 * 8),
         scheduler=scheduler, force_zeros_for_empty_prompt=True, add_watermarker=False,
     )
@@ -336,9 +343,10 @@ def sdxl():
     embeds = pipe.encode_prompt(PROMPT, negative_prompt=NEGATIVE, device="cpu")
     for name, value in zip(("text", "text.negative", "pooled", "pooled.negative"), embeds):
         sheet[name] = value
+    arguments = dict(latents=sheet["noise"], height=8 * ROWS, width=8 * COLUMNS)
     for sampler in SAMPLERS:
-        sheet.latents(f"txt2img.{sampler}", pipe, sampler, dict(latents=sheet["noise"]))
-    sheet.latents("nothing_negative.euler", pipe, "euler", dict(latents=sheet["noise"], negative_prompt=None))
+        sheet.latents(f"txt2img.{sampler}", pipe, sampler, arguments)
+    sheet.latents("nothing_negative.euler", pipe, "euler", {**arguments, "negative_prompt": None})
     sheet["picture"] = picture()
     img2img = as_img2img(pipe, StableDiffusionXLImg2ImgPipeline, sheet)
     img2img.set_progress_bar_config(disable=True)
@@ -348,7 +356,7 @@ def sdxl():
     names = {
         "input_blocks_4_1_transformer_blocks_0_attn1_to_q": "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
         "middle_block_1_proj_in": "mid_block.attentions.0.proj_in",
-        "output_blocks_3_1_transformer_blocks_0_ff_net_2": "up_blocks.1.attentions.1.transformer_blocks.0.ff.net.2",
+        "output_blocks_3_1_transformer_blocks_0_ff_net_2": "up_blocks.1.attentions.0.transformer_blocks.0.ff.net.2",
     }
     file = {}
     merged = {key: value.clone() for key, value in pipe.unet.state_dict().items()}
@@ -360,7 +368,7 @@ def sdxl():
     (folder / "loras").mkdir(exist_ok=True)
     save_file(file, folder / "loras" / "kohya.safetensors")
     pipe.unet.load_state_dict(merged)
-    sheet.latents("lora.euler", pipe, "euler", dict(latents=sheet["noise"]))
+    sheet.latents("lora.euler", pipe, "euler", arguments)
     sheet.save(folder)
 
 

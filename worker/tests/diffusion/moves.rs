@@ -42,10 +42,8 @@ async fn variations_are_near_and_strong_ones_further() {
 #[tokio::test]
 async fn blends_lie_between_their_parents() {
     let subject = Subject::tiny("sd21").await;
-    let parents = [
-        subject.recipe("the fox", &json!({"seed": 1})),
-        subject.recipe("red sea", &json!({"seed": 900})),
-    ];
+    let parents =
+        [subject.recipe("the fox", &json!({"seed": 1})), subject.recipe("red sea", &json!({"seed": 900}))];
     let child = riff::blend(&[(&parents[0], 0), (&parents[1], 0)], &subject.spec, 5).unwrap();
     let blended = decode(&run(&subject, &child).await[0].bytes);
     let mut pictures = Vec::new();

@@ -143,9 +143,10 @@ fn identify(settings: &Settings, texts: &[TextPart]) -> Result<(Digest, u64, u64
     let folder = &settings.path;
     let mut files = weights::files(&folder.join("unet"), NETWORK)?;
     files.extend(weights::files(&folder.join("vae"), NETWORK)?);
-    let mut plain = ["model_index.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"]
-        .map(|name| folder.join(name))
-        .to_vec();
+    let mut plain =
+        ["model_index.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"]
+            .map(|name| folder.join(name))
+            .to_vec();
     for text in texts {
         files.extend(weights::files(&text.folder, TEXT)?);
         plain.push(text.folder.join("config.json"));
@@ -179,12 +180,7 @@ fn identify(settings: &Settings, texts: &[TextPart]) -> Result<(Digest, u64, u64
     Ok((Digest::of_bytes(hasher.finalize().as_bytes()), bytes, elements))
 }
 
-fn defaults(
-    settings: &Settings,
-    unet: &UnetConfig,
-    vae: &VaeConfig,
-    scheduler: &ScheduleConfig,
-) -> Defaults {
+fn defaults(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig, scheduler: &ScheduleConfig) -> Defaults {
     // Checkpoints that were distilled to few steps say so in nothing but how their scheduler is set.
     let turbo = scheduler.timestep_spacing == Some(Spacing::Trailing)
         && scheduler.class.starts_with("Euler")
@@ -193,7 +189,9 @@ fn defaults(
     let (steps, guidance) = if turbo { TURBO } else { ORDINARY };
     let multiple = vae.factor().max(8) as u32;
     Defaults {
-        side: ((unet.sample_size * vae.factor()) as u32).next_multiple_of(multiple).clamp(64, settings.max_side),
+        side: ((unet.sample_size * vae.factor()) as u32)
+            .next_multiple_of(multiple)
+            .clamp(64, settings.max_side),
         max_side: settings.max_side,
         multiple,
         max_count: settings.max_count,
@@ -217,7 +215,10 @@ fn spec(
         Family::One => "Stable Diffusion",
         Family::Xl => "Stable Diffusion XL",
     };
-    let card = format!("{title}: pictures by {kind}, made by the worker itself. It is at its best at {0}×{0} pixels.", defaults.side);
+    let card = format!(
+        "{title}: pictures by {kind}, made by the worker itself. It is at its best at {0}×{0} pixels.",
+        defaults.side
+    );
     let megapixels = f64::from(defaults.side).powi(2) / 1e6;
     ModelSpec {
         card: settings.card.clone().unwrap_or(card),

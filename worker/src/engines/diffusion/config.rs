@@ -210,7 +210,7 @@ impl UnetConfig {
             let found = format!("{} and {}", self.in_channels, self.out_channels);
             return unsupported("in_channels and out_channels", &found);
         }
-        let uneven = |channels: &usize| *channels == 0 || channels % self.norm_num_groups.max(1) != 0;
+        let uneven = |channels: &usize| *channels == 0 || !channels.is_multiple_of(self.norm_num_groups);
         if self.layers_per_block == 0 || self.block_out_channels.iter().any(uneven) {
             return broken("its channels do not divide into norm_num_groups");
         }

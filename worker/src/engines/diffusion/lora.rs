@@ -81,9 +81,12 @@ impl Lora {
         let pair = layer.names.iter().flat_map(|name| {
             FACTORS.iter().map(move |(down, up)| (name, format!("{name}{down}"), format!("{name}{up}")))
         });
-        let pair = pair.chain(layer.processor.iter().map(|name| {
-            (name, format!("{name}.down.weight"), format!("{name}.up.weight"))
-        }));
+        let pair = pair.chain(
+            layer
+                .processor
+                .iter()
+                .map(|name| (name, format!("{name}.down.weight"), format!("{name}.up.weight"))),
+        );
         let Some((name, down, up)) = pair.into_iter().find(|(_, down, _)| has(down)) else {
             return Ok(None);
         };
@@ -173,7 +176,9 @@ impl Layer {
         match network {
             Network::Unet(layers) => {
                 let mut names = vec![format!("lora_unet_{flat}"), format!("unet.{layer}")];
-                names.extend(first_name(layer, layers).map(|name| format!("lora_unet_{}", name.replace('.', "_"))));
+                names.extend(
+                    first_name(layer, layers).map(|name| format!("lora_unet_{}", name.replace('.', "_"))),
+                );
                 Self { names, processor: processor("unet") }
             }
             Network::Text | Network::TextOf(0) => Self {
@@ -215,11 +220,19 @@ fn first_name(layer: &str, layers: usize) -> Option<String> {
         ("down_blocks", "downsamplers") => Some(format!("input_blocks.{}.0.op", (block + 1) * (layers + 1))),
         ("down_blocks", _) => {
             let place = 1 + block * (layers + 1) + index;
-            Some(format!("input_blocks.{place}.{}.{}", usize::from(kind == "attentions"), inner_name(kind, rest)))
+            Some(format!(
+                "input_blocks.{place}.{}.{}",
+                usize::from(kind == "attentions"),
+                inner_name(kind, rest)
+            ))
         }
         ("up_blocks", "resnets" | "attentions") => {
             let place = block * (layers + 1) + index;
-            Some(format!("output_blocks.{place}.{}.{}", usize::from(kind == "attentions"), inner_name(kind, rest)))
+            Some(format!(
+                "output_blocks.{place}.{}.{}",
+                usize::from(kind == "attentions"),
+                inner_name(kind, rest)
+            ))
         }
         _ => None,
     }

@@ -56,7 +56,8 @@ impl Model {
             let needs = checkpoint.elements * dtype.size_in_bytes() as u64;
             memory.check(needs, "the checkpoint", "use a smaller one, or set precision = \"bf16\"")?;
         }
-        let networks = Networks { checkpoint: &checkpoint, loras: loras(&checkpoint, chosen)?, device: &device };
+        let networks =
+            Networks { checkpoint: &checkpoint, loras: loras(&checkpoint, chosen)?, device: &device };
         // Half precision overflows in the autoencoder of many checkpoints, XL's first of all.
         let vae_dtype = if checkpoint.vae.force_upcast { DType::F32 } else { dtype };
         let (texts, unet, vae) = networks.read(dtype, vae_dtype)?;
@@ -93,7 +94,8 @@ impl Networks<'_> {
         let unet = open("unet", Network::Unet(layers))?.builder(dtype, self.device);
         let vae = open("vae", Network::Vae)?.builder(vae_dtype, self.device);
         let count = checkpoint.texts.len();
-        let encoders = (0..count).map(|i| self.text(i, if count > 1 { Network::TextOf(i) } else { Network::Text }, dtype));
+        let encoders = (0..count)
+            .map(|i| self.text(i, if count > 1 { Network::TextOf(i) } else { Network::Text }, dtype));
         let texts = Texts {
             encoders: encoders.collect::<Result<_, Flaw>>()?,
             family: checkpoint.family,
@@ -106,7 +108,8 @@ impl Networks<'_> {
         let part = &self.checkpoint.texts[i];
         let tokens = Tokens::open(&part.tokenizer, part.config.max_position_embeddings)?;
         if tokens.vocabulary() > part.config.vocab_size {
-            let why = format!("it has more words than its text encoder, which knows {}", part.config.vocab_size);
+            let why =
+                format!("it has more words than its text encoder, which knows {}", part.config.vocab_size);
             return Err(Flaw::Broken { file: part.tokenizer.join("vocab.json"), why });
         }
         let weights = Weights::open(&part.folder, TEXT, Patches::new(self.loras.clone(), network))?;
@@ -120,7 +123,8 @@ fn device(place: Place) -> Result<Device, EngineError> {
         Place::Cpu => Ok(Device::Cpu),
         Place::Found if !gpus => Ok(Device::Cpu),
         Place::Cuda(_) if !gpus => Err(EngineError::Unavailable(
-            "this worker was built without CUDA: build it with --features cuda, or set device = \"cpu\"".to_owned(),
+            "this worker was built without CUDA: build it with --features cuda, or set device = \"cpu\""
+                .to_owned(),
         )),
         Place::Found => gpu(0),
         Place::Cuda(number) => gpu(number),

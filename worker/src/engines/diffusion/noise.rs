@@ -114,12 +114,8 @@ mod tests {
 
     #[test]
     fn noise_stays_noise_whatever_is_mixed() {
-        let source = |seed, weight| Source {
-            prompt: "a".parse().unwrap(),
-            seed,
-            variations: Vec::new(),
-            weight,
-        };
+        let source =
+            |seed, weight| Source { prompt: "a".parse().unwrap(), seed, variations: Vec::new(), weight };
         let blended = Grain::new(
             Walk { seed: 1, steps: vec![(9, 0.45), (10, 0.2)] },
             &[source(2, 1.0), source(3, 0.4)],

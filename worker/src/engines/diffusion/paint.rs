@@ -148,7 +148,8 @@ impl<'a> Painter<'a> {
         };
         let longer = PREVIEW / picture::sheet_columns(self.request.items.len());
         let mut small = Vec::new();
-        let mut progress = std::mem::replace(&mut self.progress, Progress { done: 0, all: 1, small: Vec::new() });
+        let mut progress =
+            std::mem::replace(&mut self.progress, Progress { done: 0, all: 1, small: Vec::new() });
         let latents = {
             let this = &*self;
             let mut shown = |clean: &Tensor| {

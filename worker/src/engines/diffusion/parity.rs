@@ -211,8 +211,7 @@ fn networks_say_what_they_say_in_diffusers() {
     let texts = Tensor::cat(&[tiny.reference("text.negative"), tiny.reference("text")], 0).unwrap();
     for (edge, prefix) in [(Edge::Zero, ""), (Edge::Wrap, "tile.")] {
         let pass = pass(edge);
-        let said =
-            tiny.model.unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass).unwrap();
+        let said = tiny.model.unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass).unwrap();
         tiny.check(&format!("{prefix}unet.out"), &said);
         let pixels = tiny.model.vae.decode(&tiny.reference("vae.in"), &pass).unwrap();
         tiny.check(&format!("{prefix}vae.out"), &pixels);

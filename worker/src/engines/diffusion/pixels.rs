@@ -27,7 +27,11 @@ impl Pixels {
     ///
     /// # Errors
     /// [`EngineError::Input`] if one of them is no picture.
-    pub fn read(image: &Bytes, mask: Option<&Bytes>, (width, height): (u32, u32)) -> Result<Self, EngineError> {
+    pub fn read(
+        image: &Bytes,
+        mask: Option<&Bytes>,
+        (width, height): (u32, u32),
+    ) -> Result<Self, EngineError> {
         let image = decode(image, "image")?;
         let fit = |picture: &DynamicImage, filter| picture.resize_to_fill(width, height, filter);
         let mask = mask.map(|mask| {

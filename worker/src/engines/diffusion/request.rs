@@ -108,9 +108,7 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
         json!({"type": "integer", "title": title, "description": text, "minimum": 64, "maximum": defaults.max_side,
                "multipleOf": defaults.multiple, "default": defaults.side, "x-order": order})
     };
-    let picture = |title: &str, text: &str, order: u32| {
-        json!({"type": "string", "title": title, "description": text, "x-media": "image", "default": "", "x-order": order})
-    };
+    let picture = |title: &str, text: &str, order: u32| json!({"type": "string", "title": title, "description": text, "x-media": "image", "default": "", "x-order": order});
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
     let samplers = Sampler::ALL.map(|(name, _)| name);
     let mut properties = json!({

@@ -59,7 +59,7 @@ impl Training {
     /// [`Flaw::Unsupported`] and [`Flaw::Broken`].
     pub fn new(config: &ScheduleConfig, file: &std::path::Path) -> Result<Self, Flaw> {
         let (count, from, to) = (config.num_train_timesteps, config.beta_start, config.beta_end);
-        if !(1_000..=100_000).contains(&count) || !(0.0 < from && from <= to && to < 1.0) {
+        if !((1_000..=100_000).contains(&count) && 0.0 < from && from <= to && to < 1.0) {
             let why = "expected 1000 to 100000 steps, and 0 < beta_start ≤ beta_end < 1".to_owned();
             return Err(Flaw::Broken { file: file.to_owned(), why });
         }
@@ -72,7 +72,12 @@ impl Training {
             }),
             other => {
                 let (file, found) = (file.to_owned(), other.to_owned());
-                return Err(Flaw::Unsupported { file, what: "beta_schedule", found, can: "linear and scaled_linear" });
+                return Err(Flaw::Unsupported {
+                    file,
+                    what: "beta_schedule",
+                    found,
+                    can: "linear and scaled_linear",
+                });
             }
         };
         let mut signal = 1.0;
@@ -170,7 +175,8 @@ impl Training {
 
     /// The step that has a σ, by its logarithm.
     fn step(&self, sigma: f64) -> f64 {
-        let below = self.sigmas.partition_point(|one| *one <= sigma).saturating_sub(1).min(self.sigmas.len() - 2);
+        let below =
+            self.sigmas.partition_point(|one| *one <= sigma).saturating_sub(1).min(self.sigmas.len() - 2);
         let (low, high) = (self.sigmas[below].ln(), self.sigmas[below + 1].ln());
         below as f64 + ((sigma.ln() - low) / (high - low)).clamp(0.0, 1.0)
     }

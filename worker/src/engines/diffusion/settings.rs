@@ -165,7 +165,8 @@ impl<'de> Deserialize<'de> for Place {
 fn sampler<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sampler>, D::Error> {
     let name = String::deserialize(deserializer)?;
     let known = || Sampler::ALL.map(|(name, _)| name).join(", ");
-    let refused = || D::Error::custom(format!("sampler = {name:?} does not work: expected one of {}", known()));
+    let refused =
+        || D::Error::custom(format!("sampler = {name:?} does not work: expected one of {}", known()));
     Sampler::named(&name).map(Some).ok_or_else(refused)
 }
 

@@ -71,9 +71,8 @@ impl Tokens {
         let bytes = ByteLevel::new(false, true, false);
         let steps = vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)];
         tokenizer.with_normalizer(Some(NFC)).with_pre_tokenizer(Some(Sequence::new(steps)));
-        let id = |name: &str| {
-            tokenizer.token_to_id(name).ok_or_else(|| broken(format!("it has no token {name}")))
-        };
+        let id =
+            |name: &str| tokenizer.token_to_id(name).ok_or_else(|| broken(format!("it has no token {name}")));
         let special: Special = config::read(&folder.join("special_tokens_map.json"))?;
         let pad = special.pad_token.get("content").unwrap_or(&special.pad_token).as_str();
         let (start, end, pad) = (id(AROUND.0)?, id(AROUND.1)?, id(pad.unwrap_or(AROUND.1))?);

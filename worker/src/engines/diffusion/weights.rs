@@ -93,8 +93,7 @@ impl Safetensors {
     /// # Errors
     /// [`Error::Msg`] naming the file and what is wrong.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
-        let entry =
-            self.entries.get(name).ok_or_else(|| self.error(&format!("has no tensor {name}")))?;
+        let entry = self.entries.get(name).ok_or_else(|| self.error(&format!("has no tensor {name}")))?;
         let dtype = match entry.dtype.as_str() {
             "F32" => DType::F32,
             "F16" => DType::F16,
@@ -158,10 +157,13 @@ pub fn files(folder: &Path, stem: &'static str) -> Result<Vec<PathBuf>, Flaw> {
     let names = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
     let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     let pickled = ["bin", "fp16.bin"].iter().any(|end| {
-        folder.join(format!("{stem}.{end}")).is_file() || folder.join(format!("pytorch_model.{end}")).is_file()
+        folder.join(format!("{stem}.{end}")).is_file()
+            || folder.join(format!("pytorch_model.{end}")).is_file()
     });
     let hint = match pickled {
-        true => ": files of pickle (.bin) are not read, as they can run code; get the checkpoint with safetensors",
+        true => {
+            ": files of pickle (.bin) are not read, as they can run code; get the checkpoint with safetensors"
+        }
         false => "",
     };
     found.map(|path| vec![path]).ok_or(Flaw::NoWeights { folder: folder.to_owned(), stem, hint })

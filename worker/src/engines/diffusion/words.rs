@@ -80,10 +80,8 @@ impl Texts {
         for (one, windows) in words.iter().zip(&texts) {
             let part = self.text(windows, most, pass)?;
             let weighted = |x: Tensor| x.affine(one.weight / total, 0.0);
-            let part = Condition {
-                words: weighted(part.words)?,
-                pooled: part.pooled.map(weighted).transpose()?,
-            };
+            let part =
+                Condition { words: weighted(part.words)?, pooled: part.pooled.map(weighted).transpose()? };
             sum = Some(match sum {
                 None => part,
                 Some(sum) => Condition {
@@ -139,7 +137,7 @@ impl Texts {
         let mut pooled = None;
         for ((tokens, encoder), windows) in self.encoders.iter().zip(windows) {
             let empty = tokens.windows("").map_err(Error::Msg)?;
-            let padding = std::iter::repeat(&empty[0]).take(most - windows.len());
+            let padding = std::iter::repeat_n(&empty[0], most - windows.len());
             let encoded: Vec<Encoded> = windows
                 .iter()
                 .chain(padding)

@@ -53,7 +53,11 @@ impl TextEncoder {
         let activation = match config.hidden_act.as_str() {
             "gelu" => Activation::Gelu,
             "quick_gelu" => Activation::QuickGelu,
-            other => return Err(Error::Msg(format!("a text encoder with the activation {other:?}: expected gelu or quick_gelu"))),
+            other => {
+                return Err(Error::Msg(format!(
+                    "a text encoder with the activation {other:?}: expected gelu or quick_gelu"
+                )));
+            }
         };
         let projection = vb.contains_tensor("text_projection.weight");
         let projected = config.projection_dim.unwrap_or(size);

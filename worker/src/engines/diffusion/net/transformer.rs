@@ -72,8 +72,7 @@ impl Transformer {
     pub fn forward(&self, x: &Tensor, words: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (batch, channels, rows, columns) = x.dims4()?;
         let flat = |x: &Tensor| x.flatten_from(2)?.transpose(1, 2)?.contiguous();
-        let picture =
-            |x: &Tensor| x.transpose(1, 2)?.reshape((batch, channels, rows, columns))?.contiguous();
+        let picture = |x: &Tensor| x.transpose(1, 2)?.reshape((batch, channels, rows, columns))?.contiguous();
         let inner = self.norm.forward(x)?;
         let mut inner = match &self.into {
             Project::Convolution(conv) => flat(&conv.forward(&inner, pass)?)?,

@@ -113,7 +113,8 @@ impl Encoder {
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let block = |i: usize| {
             let vb = vb.pp("down_blocks").pp(i);
-            let resnets = resnets(channels[i.saturating_sub(1)], channels[i], config.layers_per_block, kind, &vb)?;
+            let resnets =
+                resnets(channels[i.saturating_sub(1)], channels[i], config.layers_per_block, kind, &vb)?;
             let down = i + 1 < channels.len();
             let down = down.then(|| Conv::new(channels[i], channels[i], 3, 2, vb.pp("downsamplers.0.conv")));
             Ok((resnets, down.transpose()?))
