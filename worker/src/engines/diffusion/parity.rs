@@ -77,10 +77,14 @@ impl Tiny {
     }
 
     fn check(&self, name: &str, made: &Tensor) {
+        self.check_within(TOLERANCE, name, made);
+    }
+
+    fn check_within(&self, tolerance: f32, name: &str, made: &Tensor) {
         let expected = self.reference(name);
         assert_eq!(made.dims(), expected.dims(), "{name}");
         let apart = largest(&(made - &expected).unwrap());
-        assert!(apart <= TOLERANCE, "{name}: {apart} apart, of numbers up to {}", largest(&expected));
+        assert!(apart <= tolerance, "{name}: {apart} apart, of numbers up to {}", largest(&expected));
     }
 
     /// How the checkpoint was trained, with some of its configuration changed.
@@ -246,7 +250,9 @@ fn version_2_goes_the_way_of_diffusers() {
     }
     let changes = [("rescale_betas_zero_snr", json!(true)), ("timestep_spacing", json!("trailing"))];
     let training = Some(tiny.training(&changes));
-    tiny.check("zero_snr.euler", &tiny.latents(&Made { training, ..made(Sampler::Euler) }));
+    // There, numbers of σ = 4096 are subtracted from each other in single precision, which leaves errors of 10⁻³ at each step.
+    let made = tiny.latents(&Made { training, ..made(Sampler::Euler) });
+    tiny.check_within(10.0 * TOLERANCE, "zero_snr.euler", &made);
 }
 
 #[test]
