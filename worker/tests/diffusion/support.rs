@@ -104,8 +104,11 @@ impl Subject {
     }
 }
 
+/// Part done, and a preview.
+pub type Told = (f32, Option<Bytes>);
+
 /// A context that writes down what it is told.
-pub fn watched(context: RunContext) -> (RunContext, Arc<Mutex<Vec<(f32, Option<Bytes>)>>>) {
+pub fn watched(context: RunContext) -> (RunContext, Arc<Mutex<Vec<Told>>>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let list = seen.clone();
     let updates = Arc::new(move |update| {

@@ -103,7 +103,6 @@ pub struct Request {
 
 /// The inputs of a checkpoint.
 pub fn schema(defaults: &Defaults) -> Map<String, Value> {
-    let (max_loras, strength) = LORAS;
     let side = |title: &str, text: &str, order: u32| {
         json!({"type": "integer", "title": title, "description": text, "minimum": 64, "maximum": defaults.max_side,
                "multipleOf": defaults.multiple, "default": defaults.side, "x-order": order})
@@ -135,15 +134,20 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
         "blend": list,
     });
     if !defaults.loras.is_empty() {
-        let text = format!(
-            "Add-ons, each with a strength from -{strength} to {strength} as in NAME:0.8: {}.",
-            defaults.loras.join(", ")
-        );
-        properties[LORA] = json!({"type": "array", "items": {"type": "string"}, "title": "LoRAs", "description": text,
-                                  "default": [], "maxItems": max_loras, "x-flags": ["lora"], "x-order": 13});
+        properties[LORA] = loras(&defaults.loras);
     }
     let schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
     schema.as_object().cloned().unwrap_or_default()
+}
+
+/// The input with LoRAs.
+fn loras(names: &[String]) -> Value {
+    let (most, strength) = LORAS;
+    let names = names.join(", ");
+    let text =
+        format!("Add-ons, each with a strength from -{strength} to {strength} as in NAME:0.8: {names}.");
+    json!({"type": "array", "items": {"type": "string"}, "title": "LoRAs", "description": text, "default": [],
+           "maxItems": most, "x-flags": ["lora"], "x-order": 13})
 }
 
 impl Request {
