@@ -1,12 +1,13 @@
-//! Pictures on their way: those of recipes to a server, results and previews from one.
+//! Pictures on their way: those that recipes name, and results and previews that servers give or engines make.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use image::{ImageFormat, codecs::jpeg::JpegEncoder};
+use image::{ExtendedColorType, ImageEncoder, ImageFormat, RgbImage, codecs::png};
 use riff_hub::{
     canonical::Digest,
     media::{self, Checked},
-    model::{Media, input},
+    model::Media,
+    pictures::{self, Format},
     recipe::Recipe,
 };
 
@@ -38,10 +39,13 @@ pub async fn named(name: &str, files: &dyn Files) -> Result<Bytes, EngineError> 
     }
 }
 
-/// The picture that a recipe names as its [`input::IMAGE`], where it names one.
-pub async fn bytes(recipe: &Recipe, context: &RunContext) -> Result<Option<Bytes>, EngineError> {
-    match recipe.text(input::IMAGE).filter(|name| !name.is_empty()) {
-        Some(name) => named(name, &*context.files).await.map(Some),
+/// The picture that an input of a recipe names, where it names one.
+///
+/// # Errors
+/// As [`named`].
+pub async fn bytes(recipe: &Recipe, name: &str, context: &RunContext) -> Result<Option<Bytes>, EngineError> {
+    match recipe.text(name).filter(|blob| !blob.is_empty()) {
+        Some(blob) => named(blob, &*context.files).await.map(Some),
         None => Ok(None),
     }
 }
@@ -80,10 +84,28 @@ pub async fn preview(bytes: Bytes) -> Option<Bytes> {
             return Some(bytes);
         }
         let picture = if small { picture } else { picture.thumbnail(PREVIEW_SIDE, PREVIEW_SIDE) };
-        let mut jpeg = Vec::new();
-        let encoder = JpegEncoder::new_with_quality(&mut jpeg, PREVIEW_QUALITY);
-        picture.to_rgb8().write_with_encoder(encoder).ok()?;
-        Some(Bytes::from(jpeg))
+        jpeg(&picture.to_rgb8())
     };
     tokio::task::spawn_blocking(make).await.ok().flatten()
+}
+
+/// Pictures of one size as the JPEG of a preview: edge to edge, as [`pictures::sheet`] lays them.
+pub fn sheet(made: &[RgbImage]) -> Option<Bytes> {
+    jpeg(&pictures::sheet(made).ok()?)
+}
+
+fn jpeg(picture: &RgbImage) -> Option<Bytes> {
+    pictures::encode(picture, Format::Jpeg(PREVIEW_QUALITY)).ok().map(Bytes::from)
+}
+
+/// A picture as PNG, packed fast, and always the same: its bytes are part of what an engine gives for a recipe.
+///
+/// # Errors
+/// [`EngineError::Failed`] if it has no pixels.
+pub fn png(picture: &RgbImage) -> Result<Bytes, EngineError> {
+    let mut bytes = Vec::new();
+    png::PngEncoder::new_with_quality(&mut bytes, png::CompressionType::Fast, png::FilterType::Sub)
+        .write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)
+        .map_err(|error| EngineError::Failed(error.to_string()))?;
+    Ok(bytes.into())
 }

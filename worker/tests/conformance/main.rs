@@ -44,4 +44,6 @@ conforms! {
     a1111_painter => subjects::a1111_painter(),
     replicate_pictures => subjects::replicate("painter", json!({"width": 16}), json!({"num_inference_steps": 20, "pause": 0.1}), json!({"width": 9_999})),
     replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
+    diffusion => subjects::diffusion(),
+    diffusion_xl => subjects::diffusion_xl(),
 }

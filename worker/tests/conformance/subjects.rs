@@ -7,7 +7,7 @@ use figment::{
     providers::{Format, Toml},
 };
 use riff_hub::canonical::Digest;
-use riff_worker::engines::{abstract_, cog, gguf, openai, replicate, upscale};
+use riff_worker::engines::{abstract_, cog, diffusion, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
 
 use crate::{
@@ -153,4 +153,25 @@ pub async fn replicate(model: &'static str, quick: Value, long: Value, bad: Valu
     );
     let engine = replicate::engine(Figment::from(Toml::string(&section)).extract().unwrap());
     Subject { engine, model, quick, long, bad }
+}
+
+/// A tiny checkpoint of the tests of that engine.
+fn checkpoint(name: &'static str) -> Subject {
+    let folder = format!("{}/tests/diffusion/tiny/{name}", env!("CARGO_MANIFEST_DIR"));
+    let section = format!("path = {folder:?}\ndevice = \"cpu\"");
+    Subject {
+        engine: diffusion::engine(Figment::from(Toml::string(&section)).extract().unwrap()),
+        model: name,
+        quick: json!({"count": 1, "width": 64, "height": 64, "steps": 3}),
+        long: json!({"count": 4, "width": 256, "height": 256, "steps": 20}),
+        bad: json!({"sampler": "magic"}),
+    }
+}
+
+pub async fn diffusion() -> Subject {
+    checkpoint("sd15")
+}
+
+pub async fn diffusion_xl() -> Subject {
+    checkpoint("sdxl")
 }

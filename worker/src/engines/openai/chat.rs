@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use image::ImageFormat;
-use riff_hub::recipe::Recipe;
+use riff_hub::{model::input, recipe::Recipe};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -37,7 +37,7 @@ pub async fn answer(
 ) -> Result<(String, Option<Measured>), EngineError> {
     let mut question = Question::read(recipe, served.max_tokens)?;
     question.stops.retain(|stop| !stop.is_empty());
-    let picture = picture::bytes(recipe, context).await?;
+    let picture = picture::bytes(recipe, input::IMAGE, context).await?;
     let picture = picture.map(|bytes| picture::data_url(&bytes, ImageFormat::Png));
     loop {
         let body = body(served, recipe, &question, picture.as_deref());

@@ -29,7 +29,7 @@ pub async fn paint(
     context: &RunContext,
 ) -> Result<Vec<Artifact>, EngineError> {
     let count = recipe.count().max(1);
-    let original = picture::bytes(recipe, context).await?;
+    let original = picture::bytes(recipe, input::IMAGE, context).await?;
     let mut made = Vec::new();
     while made.len() < count as usize {
         let missing = count - made.len() as u32;
