@@ -57,16 +57,62 @@ pub async fn read(mut response: Response, limit: usize) -> Result<Bytes, EngineE
 /// # Errors
 /// As [`read`], and [`EngineError::Failed`] with the beginning of what came instead.
 pub async fn json<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, EngineError> {
+    json_of(response, limit, |body| body).await
+}
+
+async fn json_of<T: DeserializeOwned>(
+    response: Response,
+    limit: usize,
+    prepare: fn(Bytes) -> Bytes,
+) -> Result<T, EngineError> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or("no media type").to_owned();
     let status = response.status();
-    let body = read(response, limit).await?;
+    let body = prepare(read(response, limit).await?);
     serde_json::from_slice(&body).map_err(|error| {
         let begin = quoted(&String::from_utf8_lossy(&body[..body.len().min(4 * QUOTED)]));
         EngineError::Failed(format!(
             "JSON was expected, and the server answered {status} with {kind} ({error}): {begin:?}"
         ))
     })
+}
+
+/// The same of a server in Python, which writes numbers that JSON does not have (`NaN`, `Infinity`) as words: they are read
+/// as `null`.
+///
+/// # Errors
+/// As [`json`].
+pub async fn python_json<T: DeserializeOwned>(response: Response, limit: usize) -> Result<T, EngineError> {
+    json_of(response, limit, finite).await
+}
+
+/// Puts `null` in the place of numbers that are none.
+fn finite(body: Bytes) -> Bytes {
+    const WORDS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
+    let mut made = Vec::new();
+    let (mut kept, mut at, mut quoted) = (0, 0, false);
+    while let Some(byte) = body.get(at) {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\\' if quoted => at += 1,
+            b'-' | b'I' | b'N' if !quoted => {
+                if let Some(word) = WORDS.iter().find(|word| body[at..].starts_with(word)) {
+                    made.extend_from_slice(&body[kept..at]);
+                    made.extend_from_slice(b"null");
+                    at += word.len();
+                    kept = at;
+                    continue;
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    if kept == 0 {
+        return body;
+    }
+    made.extend_from_slice(&body[kept..]);
+    made.into()
 }
 
 /// The events of an answer of at most `limit` bytes, as they come:
@@ -116,5 +162,23 @@ pub fn innermost(error: &dyn std::error::Error) -> String {
     match error.source() {
         Some(source) => innermost(source),
         None => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_are_none_are_read_as_null() {
+        let read = |text: &'static str| {
+            String::from_utf8(finite(Bytes::from_static(text.as_bytes())).to_vec()).unwrap()
+        };
+        assert_eq!(
+            read(r#"{"max": Infinity, "min": -Infinity, "n": [NaN, -1]}"#),
+            r#"{"max": null, "min": null, "n": [null, -1]}"#
+        );
+        let words = r#"{"Infinity": "\"NaN", "a": "\\", "b": "-Infinity"}"#;
+        assert_eq!(read(words), words);
     }
 }

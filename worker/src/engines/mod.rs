@@ -1,11 +1,18 @@
-//! The engines, one module each, and the registry that names them: those in this process, which are always there, and
-//! those in front of a server, each from a section `[[engine]]` of the settings.
+//! The engines, one module each, and the registry that names them: those that are always there, and those of a section
+//! `[[engine]]` of the settings each, which stand in front of a server or run weights that it names.
 
+pub mod a1111;
 pub mod abstract_;
 pub mod cog;
+pub mod comfyui;
+#[cfg(feature = "candle")]
+pub mod diffusion;
 #[cfg(feature = "candle")]
 pub mod gguf;
+mod inputs;
+mod keys;
 mod language;
+mod moves;
 pub mod openai;
 mod picture;
 mod predictor;
@@ -19,29 +26,30 @@ use std::{path::PathBuf, sync::Arc};
 use serde::{Deserialize, Deserializer, de::Error};
 
 pub use self::set::{Condition, Engines};
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineError};
 
-/// Makes [`Kind`] from lines `Variant => module`. Each module has `Settings` (the keys of its section) and
-/// `fn engine(Settings) -> Arc<dyn Engine>`, and its settings are shown (`Display`) as what they stand in front of.
+/// Makes [`Kind`] from lines `Variant => module`, with `#[cfg(…)]` before what not every build has. Each module has
+/// `Settings` (the keys of its section) and `fn engine(Settings) -> Arc<dyn Engine>`, and its settings are shown (`Display`)
+/// as what they stand in front of, or run.
 macro_rules! registry {
-    ($($(#[$doc:meta])* $kind:ident => $module:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $(#[cfg($build:meta)])? $kind:ident => $module:ident,)*) => {
         /// What a section `[[engine]]` is of: its key `kind`, and the keys of that kind.
         #[derive(Debug, Clone, Deserialize)]
         #[serde(tag = "kind", rename_all = "lowercase")]
         pub enum Kind {
-            $($(#[$doc])* $kind($module::Settings),)*
+            $($(#[doc = $doc])* $(#[cfg($build)])? $kind($module::Settings),)*
         }
 
         impl Kind {
             fn name(&self) -> String {
                 match self {
-                    $(Self::$kind(settings) => format!("{} {settings}", stringify!($module)),)*
+                    $($(#[cfg($build)])? Self::$kind(settings) => format!("{} {settings}", stringify!($module)),)*
                 }
             }
 
             fn open(self) -> Arc<dyn Engine> {
                 match self {
-                    $(Self::$kind(settings) => $module::engine(settings),)*
+                    $($(#[cfg($build)])? Self::$kind(settings) => $module::engine(settings),)*
                 }
             }
         }
@@ -49,8 +57,15 @@ macro_rules! registry {
 }
 
 registry! {
+    /// A server with the API of AUTOMATIC1111's web UI: that, Forge, SD.Next.
+    A1111 => a1111,
     /// A Cog container or server.
     Cog => cog,
+    /// A workflow on a ComfyUI server.
+    ComfyUi => comfyui,
+    /// A checkpoint of Stable Diffusion.
+    #[cfg(feature = "candle")]
+    Diffusion => diffusion,
     /// A server with the API of OpenAI: vLLM, llama.cpp, Ollama and others.
     OpenAi => openai,
     /// Models at Replicate, as overflow.
@@ -133,6 +148,14 @@ impl Sources {
         ];
         built_in.into_iter().chain(self.configured.into_iter().map(Source::configured)).collect()
     }
+}
+
+/// Does work that blocks. An engine that panics at it has crashed.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| EngineError::Crashed(error.to_string()))?
 }
 
 /// Whether an error is that of CUDA, PyTorch, JAX or the system when memory runs out.

@@ -19,7 +19,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::{
-    fake::{Fake, answers, document, says},
+    answers::{answers, says},
+    fake::{Fake, document},
     files::png,
     suite::{recipe, watched},
     support::{Cog, path_in},

@@ -1,19 +1,16 @@
-//! Servers that answer as no Cog server should.
-
-use std::sync::Arc;
+//! A Cog server whose every answer a test decides.
 
 use axum::{
-    Json, Router,
+    Router,
     extract::Request,
     http::StatusCode,
-    response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use reqwest12::Url;
 use riff_worker::engines::cog::{CogEngine, Settings};
 use serde_json::{Value, json};
 
-type Answers = Arc<dyn Fn() -> Response + Send + Sync>;
+use crate::answers::{Answers, says};
 
 /// What a server answers to each call.
 #[derive(Clone)]
@@ -21,20 +18,6 @@ pub struct Fake {
     pub health: Answers,
     pub schema: Answers,
     pub predict: Answers,
-}
-
-/// The same JSON each time.
-pub fn says(value: Value) -> Answers {
-    Arc::new(move || Json(value.clone()).into_response())
-}
-
-/// Any answer, made anew each time.
-pub fn answers<T: IntoResponse>(answer: impl Fn() -> T + Send + Sync + 'static) -> Answers {
-    Arc::new(move || answer().into_response())
-}
-
-pub fn html(status: StatusCode) -> (StatusCode, [(&'static str, &'static str); 1], &'static str) {
-    (status, [("content-type", "text/html")], "<html><h1>Welcome to nginx</h1></html>")
 }
 
 /// A document of a model with a prompt, further inputs and an output.

@@ -14,8 +14,9 @@ use riff_worker::{
 use serde_json::{Value, json};
 
 use crate::{
+    answers::{answers, html, says},
     bodies::{endless, hanging, truncated},
-    fake::{Fake, answers, document, html, says},
+    fake::{Fake, document},
     files::png,
     suite::{recipe, watched},
     support::free_port,

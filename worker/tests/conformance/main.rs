@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod a1111;
+mod answers;
 mod background;
 mod bodies;
 mod cog;
+mod comfyui;
 mod fake;
 mod faults;
 mod files;
@@ -37,6 +40,10 @@ conforms! {
     cog_stream => subjects::cog_stream(),
     cog_background => subjects::cog_background(),
     openai => subjects::openai(),
+    comfyui_workflow => subjects::comfyui_workflow(),
+    a1111_painter => subjects::a1111_painter(),
     replicate_pictures => subjects::replicate("painter", json!({"width": 16}), json!({"num_inference_steps": 20, "pause": 0.1}), json!({"width": 9_999})),
     replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
+    diffusion => subjects::diffusion(),
+    diffusion_xl => subjects::diffusion_xl(),
 }

@@ -34,6 +34,23 @@ fn sections_become_engines() {
         [[engine.models]]
         id = "Qwen/Qwen2.5-VL-7B-Instruct"
         vision = true
+        [[engine]]
+        kind = "diffusion"
+        path = "models/sdxl"
+        device = "cuda:1"
+        sampler = "euler_a"
+        loras = [{ path = "loras/ink.safetensors" }]
+        [[engine]]
+        kind = "comfyui"
+        url = "http://10.0.0.7:8188"
+        workflow = "portrait.json"
+        name = "portrait"
+        inputs.steps = { max = 40 }
+        [[engine]]
+        kind = "a1111"
+        url = "http://10.0.0.7:7860"
+        name = "forge"
+        extra = { clip_skip = 2 }
         "#,
     )
     .unwrap();
@@ -41,8 +58,10 @@ fn sections_become_engines() {
         (settings.weights.as_path(), settings.hub.as_str()),
         ("elsewhere".as_ref(), "http://127.0.0.1:7433")
     );
-    assert_eq!(settings.engines.len(), 3);
+    assert_eq!(settings.engines.len(), 6);
     assert!(format!("{:?}", settings.engines[1]).contains("/behind/proxy/"), "{:?}", settings.engines[1]);
+    let diffusion = format!("{:?}", settings.engines[3]);
+    assert!(diffusion.contains("Cuda(1)") && diffusion.contains("EulerAncestral"), "{diffusion}");
     let openai = format!("{:?}", settings.engines[2]);
     assert!(openai.contains("http://10.0.0.7:8000/v1") && !openai.contains("secret"), "{openai}");
 }
@@ -85,6 +104,20 @@ fn mistakes_are_named() {
             "openai_model",
             "[[engine]]\nkind = \"openai\"\nurl = \"http://a:1\"\n[[engine.models]]\nid = \"x\"\ncolour = 1",
         ),
+        ("comfyui_missing", "[[engine]]\nkind = \"comfyui\"\nurl = \"http://a:1\"\nname = \"x\""),
+        (
+            "comfyui_input",
+            "[[engine]]\nkind = \"comfyui\"\nurl = \"http://a:1\"\nname = \"x\"\nworkflow = \"w\"\n[engine.inputs.steps]\nmost = 3",
+        ),
+        (
+            "a1111_login",
+            "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nauth_env = \"RIFF_TEST_UNSET\"",
+        ),
+        ("a1111_side", "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nside = 500"),
+        (
+            "a1111_extra",
+            "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\nextra = { seed = 1 }",
+        ),
         ("replicate_price", REPLICATE),
         (
             "replicate_id",
@@ -95,6 +128,9 @@ fn mistakes_are_named() {
             "image",
             "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nimage = \"r8.im/a/b:latest\"",
         ),
+        ("diffusion_device", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\ndevice = \"gpu\""),
+        ("diffusion_sampler", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\nsampler = \"magic\""),
+        ("diffusion_batch", "[[engine]]\nkind = \"diffusion\"\npath = \"x\"\nbatch = 17"),
         ("top", "engines = []"),
     ] {
         insta::assert_snapshot!(format!("mistake_{name}"), load(text).unwrap_err());

@@ -7,10 +7,11 @@ use figment::{
     providers::{Format, Toml},
 };
 use riff_hub::canonical::Digest;
-use riff_worker::engines::{abstract_, cog, gguf, openai, replicate, upscale};
+use riff_worker::engines::{abstract_, cog, diffusion, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
 
 use crate::{
+    a1111, comfyui,
     llama::Llama,
     replicate::Replicate,
     suite::{self, Subject},
@@ -115,6 +116,32 @@ pub async fn openai() -> Subject {
     }
 }
 
+/// The real server, where `RIFF_COMFYUI` has the address of one with the node of `comfyui/painter.py`.
+pub async fn comfyui_workflow() -> Subject {
+    let url = match std::env::var("RIFF_COMFYUI") {
+        Ok(url) => url,
+        Err(_) => comfyui::Fake::start().await.url,
+    };
+    Subject {
+        engine: Arc::new(comfyui::engine(&url, "pictures", "")),
+        model: "painter",
+        quick: json!({"steps": 1}),
+        long: json!({"steps": 30, "pause": 0.1}),
+        bad: json!({"steps": 0}),
+    }
+}
+
+pub async fn a1111_painter() -> Subject {
+    let url = a1111::Fake::start().await.url;
+    Subject {
+        engine: Arc::new(a1111::engine(&url, "")),
+        model: "sd",
+        quick: json!({"steps": 1, "width": 64, "height": 64}),
+        long: json!({"steps": 150, "width": 64, "height": 64}),
+        bad: json!({"sampler": "loud"}),
+    }
+}
+
 /// A model of a service with Replicate's API, free of charge. The token is a variable that cargo sets for every test.
 pub async fn replicate(model: &'static str, quick: Value, long: Value, bad: Value) -> Subject {
     let server = Replicate::start(env!("CARGO_PKG_NAME")).await;
@@ -126,4 +153,25 @@ pub async fn replicate(model: &'static str, quick: Value, long: Value, bad: Valu
     );
     let engine = replicate::engine(Figment::from(Toml::string(&section)).extract().unwrap());
     Subject { engine, model, quick, long, bad }
+}
+
+/// A tiny checkpoint of the tests of that engine.
+fn checkpoint(name: &'static str) -> Subject {
+    let folder = format!("{}/tests/diffusion/tiny/{name}", env!("CARGO_MANIFEST_DIR"));
+    let section = format!("path = {folder:?}\ndevice = \"cpu\"");
+    Subject {
+        engine: diffusion::engine(Figment::from(Toml::string(&section)).extract().unwrap()),
+        model: name,
+        quick: json!({"count": 1, "width": 64, "height": 64, "steps": 3}),
+        long: json!({"count": 4, "width": 256, "height": 256, "steps": 20}),
+        bad: json!({"sampler": "magic"}),
+    }
+}
+
+pub async fn diffusion() -> Subject {
+    checkpoint("sd15")
+}
+
+pub async fn diffusion_xl() -> Subject {
+    checkpoint("sdxl")
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use image::{ExtendedColorType, ImageEncoder, RgbImage, codecs::jpeg::JpegEncoder, codecs::png};
+use image::RgbImage;
 use rayon::prelude::*;
 use riff_hub::{
     canonical::Digest,
@@ -26,7 +26,10 @@ use self::{
     paint::{Painter, View},
     recipe::Plan,
 };
-use crate::engine::{Artifact, Engine, EngineError, RunContext, Update};
+use crate::{
+    engine::{Artifact, Engine, EngineError, RunContext, Update},
+    engines::{blocking, picture},
+};
 
 /// Prompts that show what the engine does with words.
 const EXAMPLES: [&str; 3] = [
@@ -124,9 +127,7 @@ impl Engine for AbstractEngine {
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
         let plan = Plan::read(recipe)?;
         let context = context.clone();
-        tokio::task::spawn_blocking(move || draw(&plan, &context))
-            .await
-            .map_err(|error| EngineError::Crashed(error.to_string()))?
+        blocking(move || draw(&plan, &context)).await
     }
 }
 
@@ -138,7 +139,7 @@ fn draw(plan: &Plan, context: &RunContext) -> Result<Vec<Artifact>, EngineError>
     let mut finished = 0.0;
     let mut artifacts = Vec::new();
     for painter in &painters {
-        let picture = paint(painter, &plan.view, &mut || {
+        let pixels = paint(painter, &plan.view, &mut || {
             if context.cancel.is_cancelled() {
                 return Err(EngineError::Cancelled);
             }
@@ -146,7 +147,7 @@ fn draw(plan: &Plan, context: &RunContext) -> Result<Vec<Artifact>, EngineError>
             (context.updates)(Update::Progress { done: 0.02 + 0.96 * finished / bands, preview: None });
             Ok(())
         })?;
-        artifacts.push(Artifact { media_type: "image/png".into(), bytes: encode(&picture)? });
+        artifacts.push(Artifact { media_type: "image/png".into(), bytes: picture::png(&pixels)? });
     }
     Ok(artifacts)
 }
@@ -167,25 +168,14 @@ fn paint(
         .ok_or_else(|| EngineError::Failed("sizes disagree".to_owned()))
 }
 
-fn encode(picture: &RgbImage) -> Result<Bytes, EngineError> {
-    let mut bytes = Vec::new();
-    png::PngEncoder::new_with_quality(&mut bytes, png::CompressionType::Fast, png::FilterType::Sub)
-        .write_image(picture, picture.width(), picture.height(), ExtendedColorType::Rgb8)
-        .map_err(|error| EngineError::Failed(error.to_string()))?;
-    Ok(bytes.into())
-}
-
 /// All pictures, small, in one: what a member sees within a blink.
 fn preview(painters: &[Painter], view: &View) -> Option<Bytes> {
     let columns = pictures::columns(painters.len() as u32);
     let longer = view.width.max(view.height) as f32;
     let fit = |side: u32| ((side as f32 / longer * (PREVIEW / columns) as f32) as u32).max(1);
     let small = View { width: fit(view.width), height: fit(view.height), ..*view };
-    let painted = painters.iter().map(|painter| paint(painter, &small, &mut || Ok(())));
-    let sheet = pictures::sheet(&painted.collect::<Result<Vec<_>, _>>().ok()?).ok()?;
-    let mut bytes = Vec::new();
-    JpegEncoder::new_with_quality(&mut bytes, 80).encode_image(&sheet).ok()?;
-    Some(bytes.into())
+    let painted = painters.iter().map(|painter| paint(painter, &small, &mut || Ok(())).ok());
+    picture::sheet(&painted.collect::<Option<Vec<_>>>()?)
 }
 
 /// The engine, as the registry wants it.

@@ -1,11 +1,12 @@
 //! What a recipe asks for, read into latents and a view.
 
 use riff_hub::{model::input, prompt::Prompt, recipe::Recipe};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::{latent::Latent, paint::View};
-use crate::engine::EngineError;
+use crate::{
+    engine::EngineError,
+    engines::moves::{self, Source, Walk, bad},
+};
 
 /// Guidance at which words count as the table says.
 const ORDINARY_GUIDANCE: f64 = 7.0;
@@ -23,19 +24,6 @@ pub struct Plan {
     pub octaves: u32,
     /// Whether the plane repeats.
     pub rolled: bool,
-}
-
-/// A step of a variation: the seed to walk towards, and how far.
-type Step = (u32, f64);
-
-/// A picture that is blended in.
-#[derive(Deserialize)]
-struct Source {
-    prompt: Prompt,
-    seed: u32,
-    #[serde(default)]
-    variations: Vec<Step>,
-    weight: f64,
 }
 
 impl Plan {
@@ -58,32 +46,15 @@ impl Plan {
             return Err(bad(input::COUNT, "from 1 to 16 pictures"));
         }
         let words = Words::of(recipe)?;
-        let steps: Vec<Step> = list(recipe, input::VARIATIONS, "a list of [seed, strength]")?;
-        let sources: Vec<Source> =
-            list(recipe, input::BLEND, "a list of {prompt, seed, variations, weight}")?;
+        let sources = moves::sources(recipe)?;
         let weight = number("image_weight", 1.0);
-        let latent = |i: u32| {
-            let own = words.latent(&recipe.prompt, &pinned(recipe.seed(), &steps, i));
-            mixed(own, &sources, weight, &words)
-        };
+        let latent = |walk: &Walk| mixed(words.latent(&recipe.prompt, walk), &sources, weight, &words);
         Ok(Self {
-            latents: (0..recipe.count()).map(latent).collect(),
+            latents: moves::walks(recipe)?.iter().map(latent).collect(),
             view: View { x: number(input::VIEW_X, 0.5), y: number(input::VIEW_Y, 0.5), scale, width, height },
             octaves: recipe.integer("steps").unwrap_or(6) as u32,
             rolled: recipe.switch("tile"),
         })
-    }
-}
-
-/// Picture `i` of a grid counts up the seed of the last variation, or else the seed itself.
-fn pinned(seed: u32, steps: &[Step], i: u32) -> (u32, Vec<Step>) {
-    let mut steps = steps.to_vec();
-    match steps.last_mut() {
-        Some((towards, _)) => {
-            *towards = towards.wrapping_add(i);
-            (seed, steps)
-        }
-        None => (seed.wrapping_add(i), steps),
     }
 }
 
@@ -111,9 +82,9 @@ impl Words {
         })
     }
 
-    fn latent(&self, prompt: &Prompt, (seed, steps): &(u32, Vec<Step>)) -> Latent {
-        let mut scattered = Latent::of_seed(*seed);
-        for (towards, amount) in steps {
+    fn latent(&self, prompt: &Prompt, walk: &Walk) -> Latent {
+        let mut scattered = Latent::of_seed(walk.seed);
+        for (towards, amount) in &walk.steps {
             scattered = scattered.towards(&Latent::of_seed(*towards), amount.clamp(0.0, 1.0));
         }
         let pushed = scattered.times(self.stray).plus(&Latent::of_words(prompt), self.pull);
@@ -131,7 +102,7 @@ fn mixed(own: Latent, sources: &[Source], image_weight: f64, words: &Words) -> L
     let mut sum = own;
     for source in sources {
         let weight = source.weight.max(0.0) * image_weight;
-        let theirs = words.latent(&source.prompt, &(source.seed, source.variations.clone()));
+        let theirs = words.latent(&source.prompt, &source.walk());
         total += weight;
         lengths += weight * theirs.length();
         sum = sum.plus(&theirs, weight);
@@ -140,21 +111,4 @@ fn mixed(own: Latent, sources: &[Source], image_weight: f64, words: &Words) -> L
     let wanted = lengths / total;
     let length = sum.length();
     if length > 0.0 { sum.times(wanted / length) } else { sum }
-}
-
-fn list<T: serde::de::DeserializeOwned>(
-    recipe: &Recipe,
-    name: &str,
-    expected: &str,
-) -> Result<Vec<T>, EngineError> {
-    match recipe.params.get(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(value) => {
-            serde_json::from_value(value.clone()).map_err(|error| bad(name, &format!("{expected} ({error})")))
-        }
-    }
-}
-
-fn bad(name: &str, expected: &str) -> EngineError {
-    EngineError::Input(format!("{name} cannot be read: expected {expected}"))
 }

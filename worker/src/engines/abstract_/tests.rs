@@ -214,8 +214,8 @@ async fn words_of_the_table_do_what_they_say() {
 #[tokio::test]
 async fn progress_grows_and_a_preview_comes_first() {
     let (outcome, updates) =
-        run(&recipe("galaxy", json!({"count": 3, "width": 256, "height": 128})), None).await;
-    assert_eq!(outcome.unwrap().len(), 3);
+        run(&recipe("galaxy", json!({"count": 4, "width": 256, "height": 128})), None).await;
+    assert_eq!(outcome.unwrap().len(), 4);
     let mut before = 0.0;
     for update in &updates {
         let Update::Progress { done, .. } = update else { panic!("{update:?}") };

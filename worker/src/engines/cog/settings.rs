@@ -6,11 +6,13 @@ use reqwest12::{Certificate, Client, Url};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
-use super::super::predictor::{
-    keys::{expected, is_digest, one, outputs, seconds, unknown_licence},
-    model::{Identity, Told},
+use crate::{
+    engines::{
+        keys::{address, expected, is_digest, longest, one, outputs, seconds, unknown_licence, url},
+        predictor::model::{Identity, Told},
+    },
+    http,
 };
-use crate::http;
 
 /// A Cog server, and what it does not say of itself.
 #[derive(Debug, Clone, Deserialize)]
@@ -165,18 +167,6 @@ impl<'de> Deserialize<'de> for Webhook {
     }
 }
 
-fn url(text: &str) -> Option<Url> {
-    let url: Url = format!("{}/", text.trim_end_matches('/')).parse().ok()?;
-    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
-}
-
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    url(&text).ok_or_else(|| {
-        D::Error::custom(format!("url = {text:?} does not work: write it like \"http://127.0.0.1:5000\""))
-    })
-}
-
 fn container<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let digest = text.rsplit_once("@sha256:").map(|(_, digest)| digest).filter(|digest| is_digest(digest));
@@ -199,8 +189,4 @@ fn certificates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Certif
         Ok(_) => Err(wrong("there is no certificate in PEM in it".to_owned())),
         Err(error) => Err(wrong(http::innermost(&error))),
     }
-}
-
-fn longest() -> f64 {
-    3_600.0
 }

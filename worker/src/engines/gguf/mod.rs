@@ -28,8 +28,10 @@ use self::{
     request::Request,
     tokens::Tokens,
 };
-use crate::engine::{Artifact, Engine, EngineError, RunContext};
-use crate::engines::is_out_of_memory;
+use crate::{
+    engine::{Artifact, Engine, EngineError, RunContext},
+    engines::{blocking, is_out_of_memory},
+};
 
 /// Answers that grow together. More gain little on a processor and take memory.
 const TOGETHER: u32 = 8;
@@ -203,13 +205,6 @@ impl Language {
 fn failed(error: candle_core::Error) -> EngineError {
     let reason = error.to_string();
     if is_out_of_memory(&reason) { EngineError::OutOfMemory(reason) } else { EngineError::Failed(reason) }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
-) -> Result<T, EngineError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| EngineError::Crashed(error.to_string()))?
 }
 
 fn unknown() -> EngineError {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use riff_hub::recipe::Recipe;
+use image::ImageFormat;
+use riff_hub::{model::input, recipe::Recipe};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -36,7 +37,8 @@ pub async fn answer(
 ) -> Result<(String, Option<Measured>), EngineError> {
     let mut question = Question::read(recipe, served.max_tokens)?;
     question.stops.retain(|stop| !stop.is_empty());
-    let picture = picture::data_url(recipe, context).await?;
+    let picture = picture::bytes(recipe, input::IMAGE, context).await?;
+    let picture = picture.map(|bytes| picture::data_url(&bytes, ImageFormat::Png));
     loop {
         let body = body(served, recipe, &question, picture.as_deref());
         match attempt(api, &body, &question, context).await {

@@ -2,13 +2,8 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use image::ImageFormat;
 use reqwest12::multipart::{Form, Part};
-use riff_hub::{
-    media,
-    model::{Media, input},
-    recipe::Recipe,
-};
+use riff_hub::{media, model::input, recipe::Recipe};
 use serde_json::{Map, Value};
 
 use super::{
@@ -34,7 +29,7 @@ pub async fn paint(
     context: &RunContext,
 ) -> Result<Vec<Artifact>, EngineError> {
     let count = recipe.count().max(1);
-    let original = picture::bytes(recipe, context).await?;
+    let original = picture::bytes(recipe, input::IMAGE, context).await?;
     let mut made = Vec::new();
     while made.len() < count as usize {
         let missing = count - made.len() as u32;
@@ -126,16 +121,6 @@ async fn fetch(api: &Api, picture: Picture) -> Result<Bytes, Fault> {
 
 /// A picture that the hub will take.
 async fn artifact(bytes: Bytes) -> Result<Artifact, Fault> {
-    let broken = |why: String| Fault::Broken(format!("the model server gives a picture that is none: {why}"));
-    let check = move || {
-        let media_type = match image::guess_format(&bytes) {
-            Ok(ImageFormat::Jpeg) => "image/jpeg",
-            Ok(ImageFormat::WebP) => "image/webp",
-            _ => "image/png",
-        };
-        let checked = media::check(media_type, Media::Image, &bytes);
-        checked.map(|_| Artifact { media_type: media_type.into(), bytes }).map_err(|error| error.to_string())
-    };
-    let checked = tokio::task::spawn_blocking(check).await;
-    checked.map_err(|error| broken(error.to_string()))?.map_err(broken)
+    let broken = |why| Fault::Broken(format!("the model server gives a picture that is none: {why}"));
+    picture::checked(bytes).await.map_err(broken)
 }

@@ -1,14 +1,16 @@
 //! One input of a model as an input of Riff: its schema for the hub, and how its value is sent.
 
 use async_trait::async_trait;
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use image::ImageFormat;
 use riff_hub::canonical::Digest;
 use serde_json::{Map, Value, json};
 
 use super::openapi::{Components, Listed, Need, is, is_file};
-use crate::engine::{EngineError, Files};
+use crate::{
+    engine::{EngineError, Files},
+    engines::picture,
+};
 
 /// Pixels of a side where the model sets no limits of its own.
 const SIDE: (i64, i64) = (16, 2_048);
@@ -34,8 +36,8 @@ pub struct Inline<'a>(pub &'a dyn Files);
 #[async_trait]
 impl Carry for Inline<'_> {
     async fn carry(&self, blob: Digest) -> Result<String, EngineError> {
-        let (bytes, format) = picture(blob, self.0).await?;
-        Ok(data_url(&bytes, format))
+        let (bytes, format) = fetched(blob, self.0).await?;
+        Ok(picture::data_url(&bytes, format))
     }
 }
 
@@ -43,17 +45,12 @@ impl Carry for Inline<'_> {
 ///
 /// # Errors
 /// As [`Carry::carry`].
-pub async fn picture(blob: Digest, files: &dyn Files) -> Result<(Bytes, ImageFormat), EngineError> {
+pub async fn fetched(blob: Digest, files: &dyn Files) -> Result<(Bytes, ImageFormat), EngineError> {
     let bytes = files.get(blob).await?;
     let format = image::guess_format(&bytes).map_err(|_| {
         EngineError::Input(format!("the file {blob} is not a picture: a PNG, JPEG or WebP was expected"))
     })?;
     Ok((bytes, format))
-}
-
-/// An address that holds the picture itself.
-pub fn data_url(bytes: &[u8], format: ImageFormat) -> String {
-    format!("data:{};base64,{}", format.to_mime_type(), BASE64_STANDARD.encode(bytes))
 }
 
 /// How a value is sent.
@@ -113,9 +110,7 @@ impl Input {
 }
 
 async fn address(name: &str, pictures: &dyn Carry) -> Result<Value, EngineError> {
-    let blob: Digest =
-        name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))?;
-    Ok(pictures.carry(blob).await?.into())
+    Ok(pictures.carry(picture::blob(name)?).await?.into())
 }
 
 /// An input as the hub sees it.

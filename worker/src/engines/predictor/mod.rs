@@ -4,7 +4,6 @@
 //! It sends nothing. How files get there and back is each engine's own: [`input::Carry`] and [`output::Fetch`].
 
 pub mod input;
-pub mod keys;
 pub mod model;
 pub mod openapi;
 pub mod output;

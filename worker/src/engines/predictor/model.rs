@@ -1,12 +1,11 @@
 //! A model's OpenAPI document as a model of Riff: its schema, what it makes, and how a recipe becomes its inputs.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use riff_hub::{
     canonical::Digest,
     model::{Cost, Media, ModelSpec, Overflow, input},
     recipe::Recipe,
-    schema::{BadSpec, check_spec},
 };
 use serde_json::{Map, Value, json};
 
@@ -15,7 +14,10 @@ use super::{
     openapi::{Components, Listed, is, is_file},
     output::Join,
 };
-use crate::engine::EngineError;
+use crate::{
+    engine::EngineError,
+    engines::inputs::{name_flags, own_name, probe, schema_of},
+};
 
 /// Changes whenever the same recipe would be sent differently.
 const VERSION: &str = "riff cog 1";
@@ -34,19 +36,6 @@ const COUNTS: [&str; 7] = [
 ];
 /// Most pictures of one recipe, and of one that takes a run for each.
 const MOST: (u32, u32) = (16, 4);
-/// Flags that inputs go by everywhere in Riff, beside their own names.
-const FLAGS: [(&str, &str); 8] = [
-    ("num_inference_steps", "steps"),
-    ("num_steps", "steps"),
-    ("guidance_scale", "cfg"),
-    ("cfg_scale", "cfg"),
-    ("guidance", "cfg"),
-    ("negative_prompt", "no"),
-    ("aspect_ratio", "ratio"),
-    ("prompt_strength", "strength"),
-];
-/// Flags that are Riff's own.
-const RESERVED: [&str; 3] = ["model", "m", "ar"];
 
 /// What an operator says of a model, beside what its document says.
 #[derive(Debug, Clone, Copy)]
@@ -136,8 +125,7 @@ impl Model {
         }
         model.count(told.outputs, &mut properties);
         name_flags(&mut properties);
-        let described = json!({"type": "object", "additionalProperties": false, "properties": properties});
-        model.spec.schema = described.as_object().cloned().unwrap_or_default();
+        model.spec.schema = schema_of(properties);
         model.spec.fingerprint = fingerprint(document, identity, told);
         Ok(model)
     }
@@ -185,9 +173,7 @@ impl Model {
             let flags: Vec<&str> = if name == "count" { vec!["n"] } else { vec!["n", &plain] };
             schema.insert("x-flags".to_owned(), json!(flags));
         }
-        if RESERVED.contains(&known.replace('_', "-").as_str()) || !means_the_same(&known, &schema) {
-            known = format!("model_{known}");
-        }
+        known = own_name(known, &schema);
         if let Err(error) = probe(&known, &schema) {
             tracing::warn!(model = self.spec.name, input = name, %error, "left out: its default will be used");
             return;
@@ -278,43 +264,6 @@ fn as_count(schema: &mut Map<String, Value>) -> bool {
         schema.insert(key.to_owned(), value.into());
     }
     true
-}
-
-fn means_the_same(name: &str, schema: &Map<String, Value>) -> bool {
-    !matches!(probe(name, schema), Err(BadSpec::Meaning { .. }))
-}
-
-/// What the hub would say to a model with this one input.
-fn probe(name: &str, schema: &Map<String, Value>) -> Result<(), BadSpec> {
-    let mut probed = ModelSpec {
-        name: "probe".to_owned(),
-        title: String::new(),
-        card: String::new(),
-        license: String::new(),
-        media: Media::Image,
-        schema: Map::new(),
-        fingerprint: Digest::of_bytes(b""),
-        cost: Cost { fixed: 0.0, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-        mature: false,
-        overflow: None,
-        examples: Vec::new(),
-    };
-    probed.schema.insert("properties".to_owned(), json!({name: schema}));
-    check_spec(&probed)
-}
-
-/// Gives inputs the flags that they have everywhere in Riff, where no other input has them.
-fn name_flags(properties: &mut Map<String, Value>) {
-    let mut taken: HashSet<String> = RESERVED.map(str::to_owned).into();
-    taken.extend(properties.keys().map(|name| name.replace('_', "-")));
-    for (name, flag) in FLAGS {
-        if let Some(schema) = properties.get_mut(name).and_then(Value::as_object_mut)
-            && !schema.contains_key("x-flags")
-            && taken.insert(flag.to_owned())
-        {
-            schema.insert("x-flags".to_owned(), json!([flag]));
-        }
-    }
 }
 
 fn fingerprint(document: &Value, identity: Identity<'_>, told: &Told<'_>) -> Digest {

@@ -35,11 +35,14 @@ use self::{
     money::Price,
     run::{Account, Run},
 };
-use super::predictor::{
-    input::{Carry, data_url, picture},
-    model::{Identity, Model},
-    output,
-    progress::Share,
+use super::{
+    picture,
+    predictor::{
+        input::{Carry, fetched},
+        model::{Identity, Model},
+        output,
+        progress::Share,
+    },
 };
 use crate::engine::{Artifact, Engine, EngineError, Files, RunContext};
 
@@ -149,9 +152,9 @@ struct Uploads<'a> {
 #[async_trait]
 impl Carry for Uploads<'_> {
     async fn carry(&self, blob: Digest) -> Result<String, EngineError> {
-        let (bytes, format) = picture(blob, self.files).await?;
+        let (bytes, format) = fetched(blob, self.files).await?;
         match bytes.len() <= INLINE {
-            true => Ok(data_url(&bytes, format)),
+            true => Ok(picture::data_url(&bytes, format)),
             false => Ok(self.api.upload(bytes, format).await?),
         }
     }

@@ -15,9 +15,9 @@ use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
 use super::{
-    super::predictor::{
+    super::{
         keys::{expected, is_digest, one, outputs, seconds, unknown_licence},
-        model::Told,
+        predictor::model::Told,
     },
     money::{Price, Usd},
 };

@@ -24,7 +24,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::OnceCell;
 
 use self::network::Network;
-use super::picture;
+use super::{blocking, picture};
 use crate::engine::{Artifact, Engine, EngineError, RunContext, Update};
 
 /// Changes whenever the same recipe would give other bytes.
@@ -149,7 +149,7 @@ impl Engine for UpscaleEngine {
             Some(times @ (2 | 4)) => times as u32,
             _ => return Err(EngineError::Input("a picture is enlarged 2 or 4 times".to_owned())),
         };
-        let file = picture::bytes(recipe, context).await?;
+        let file = picture::bytes(recipe, input::IMAGE, context).await?;
         let file =
             file.ok_or_else(|| EngineError::Input("there is no picture to enlarge: add one".to_owned()))?;
         let network = self.entry(recipe.model)?.load().await?.clone();
@@ -188,13 +188,6 @@ fn check_size(picture: &RgbImage, times: u32) -> Result<(), EngineError> {
         ))),
         false => Ok(()),
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
-) -> Result<T, EngineError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| EngineError::Failed(format!("enlarging crashed: {error}")))?
 }
 
 /// The engine, as the registry wants it.

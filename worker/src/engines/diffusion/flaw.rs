@@ -1,0 +1,89 @@
+//! What is wrong with a checkpoint on disk.
+
+use std::{io, path::PathBuf};
+
+use crate::{engine::EngineError, engines::is_out_of_memory};
+
+/// Why a folder or a file of weights cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Flaw {
+    /// It cannot be read.
+    #[error("{} cannot be read: {error}", file.display())]
+    Io {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no `model_index.json`.
+    #[error(
+        "{} has no model_index.json: expected a checkpoint in the layout of diffusers, with the folders unet, vae, \
+         text_encoder, tokenizer and scheduler", .0.display()
+    )]
+    NoCheckpoint(PathBuf),
+    /// A folder without weights in the format that is read.
+    #[error("{} has no {stem}.safetensors{hint}", folder.display())]
+    NoWeights {
+        /// Which.
+        folder: PathBuf,
+        /// The usual name, without ending.
+        stem: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// It ends too early, or goes on too long.
+    #[error("{} is truncated or damaged: it has {has} bytes, and its header speaks of {needs}: download it again", file.display())]
+    Truncated {
+        /// Which.
+        file: PathBuf,
+        /// Bytes it has.
+        has: u64,
+        /// Bytes its header speaks of.
+        needs: u64,
+    },
+    /// Its content is not what its name says.
+    #[error("{} is damaged: {why}", file.display())]
+    Broken {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A kind of checkpoint that this engine does not run.
+    #[error("{} has the {what} {found:?}, and this engine runs {can}", file.display())]
+    Unsupported {
+        /// Which.
+        file: PathBuf,
+        /// Of what.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What works.
+        can: &'static str,
+    },
+    /// A LoRA for another kind of model.
+    #[error("{} does not fit this checkpoint: {why}", file.display())]
+    Lora {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// Its bytes are others than those that were announced.
+    #[error("{} has changed since it was announced: it is announced again within 30 s", .0.display())]
+    Changed(PathBuf),
+    /// The network does not fit its weights.
+    #[error("{0}")]
+    Network(#[from] candle_core::Error),
+}
+
+impl From<Flaw> for EngineError {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Network(error) if is_out_of_memory(&error.to_string()) => {
+                Self::OutOfMemory(error.to_string())
+            }
+            flaw => Self::Weights(flaw.to_string()),
+        }
+    }
+}

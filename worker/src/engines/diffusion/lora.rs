@@ -1,0 +1,251 @@
+//! LoRAs (<https://arxiv.org/abs/2106.09685>), merged into the weights while these are read: to each weight that a file
+//! speaks of, `strength × alpha / rank × up × down` is added.
+//!
+//! Files are read with the names of kohya's scripts (those of diffusers and, for XL, those of the first implementation)
+//! and with those of diffusers and PEFT: <https://huggingface.co/docs/diffusers/api/loaders/lora>.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use candle_core::{DType, Error, Tensor};
+
+use super::{Result, flaw::Flaw, weights::Safetensors};
+
+/// What files of other methods have in their names; leaving it out would give another picture than was meant.
+const OTHERS: [&str; 5] = ["hada_", "lokr_", "dora_scale", "lora_mid", "oft_"];
+/// Names of the two factors, `down` and `up`, behind a layer's name.
+const FACTORS: [(&str, &str); 4] = [
+    (".lora_down.weight", ".lora_up.weight"),
+    (".lora_A.weight", ".lora_B.weight"),
+    (".lora.down.weight", ".lora.up.weight"),
+    (".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"),
+];
+
+/// A LoRA, opened.
+pub struct Lora {
+    file: Safetensors,
+    path: std::path::PathBuf,
+    strength: f64,
+    /// Names of `down` factors that a weight has asked for.
+    used: Mutex<HashSet<String>>,
+}
+
+impl Lora {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// Those of [`Safetensors::open`], and [`Flaw::Lora`] for other methods than LoRA.
+    pub fn open(path: &Path, strength: f64) -> Result<Self, Flaw> {
+        let file = Safetensors::open(path)?;
+        let other = file.names().find(|name| OTHERS.iter().any(|other| name.contains(other)));
+        if let Some(name) = other {
+            let why = format!("{name} is of another method; plain LoRAs are merged");
+            return Err(Flaw::Lora { file: path.to_owned(), why });
+        }
+        Ok(Self { file, path: path.to_owned(), strength, used: Mutex::default() })
+    }
+
+    /// Whether every layer of the file was merged, once all networks are read.
+    ///
+    /// # Errors
+    /// [`Flaw::Lora`] naming one that was not.
+    pub fn all_used(&self) -> Result<(), Flaw> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left: Vec<&str> = self
+            .file
+            .names()
+            .filter(|name| FACTORS.iter().any(|(down, _)| name.ends_with(down)) || is_processor(name))
+            .filter(|name| !used.contains(*name))
+            .collect();
+        left.sort_unstable();
+        match left.first() {
+            None if used.is_empty() => Err(self.misfit("it has no layer of a LoRA".to_owned())),
+            None => Ok(()),
+            Some(first) => Err(self.misfit(format!(
+                "{} of its layers, such as {first}, are not there: it was made for another family of models",
+                left.len()
+            ))),
+        }
+    }
+
+    fn misfit(&self, why: String) -> Flaw {
+        Flaw::Lora { file: self.path.clone(), why }
+    }
+
+    /// What is added to a weight, where the file speaks of it.
+    fn delta(&self, layer: &Layer, weight: &Tensor) -> Result<Option<Tensor>> {
+        let has = |name: &str| self.file.names().any(|one| one == name);
+        let pair = layer.names.iter().flat_map(|name| {
+            FACTORS.iter().map(move |(down, up)| (name, format!("{name}{down}"), format!("{name}{up}")))
+        });
+        let pair = pair.chain(
+            layer
+                .processor
+                .iter()
+                .map(|name| (name, format!("{name}.down.weight"), format!("{name}.up.weight"))),
+        );
+        let Some((name, down, up)) = pair.into_iter().find(|(_, down, _)| has(down)) else {
+            return Ok(None);
+        };
+        let alpha = format!("{name}.alpha");
+        let factor = |name: &str| self.file.tensor(name)?.to_dtype(DType::F32);
+        let (low, high) = (factor(&down)?, factor(&up)?);
+        let rank = low.dim(0)?;
+        let alpha = match has(&alpha) {
+            true => f64::from(factor(&alpha)?.flatten_all()?.get(0)?.to_scalar::<f32>()?),
+            false => rank as f64,
+        };
+        let product = high.reshape(((), rank))?.matmul(&low.reshape((rank, ()))?)?;
+        let product = product.affine(self.strength * alpha / rank as f64, 0.0)?;
+        let fitting = product.reshape(weight.shape()).map_err(|_| {
+            let (found, wanted) = (product.dims().to_vec(), weight.dims().to_vec());
+            let why = format!("{down} makes {found:?} where {wanted:?} was expected");
+            Error::Msg(self.misfit(why).to_string())
+        })?;
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(down);
+        Ok(Some(fitting))
+    }
+}
+
+fn is_processor(name: &str) -> bool {
+    name.ends_with("_lora.down.weight")
+}
+
+/// Which network of a checkpoint weights belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// `unet`, with the layers of each of its blocks.
+    Unet(usize),
+    /// The text encoder of a checkpoint that has one.
+    Text,
+    /// One of several text encoders, counted from 0.
+    TextOf(usize),
+    /// `vae`, which LoRAs leave alone.
+    Vae,
+}
+
+/// The LoRAs of one network.
+pub struct Patches {
+    loras: Arc<Vec<Lora>>,
+    network: Network,
+}
+
+impl Patches {
+    /// Those of a run.
+    pub fn new(loras: Arc<Vec<Lora>>, network: Network) -> Self {
+        Self { loras, network }
+    }
+
+    /// A weight with all of them merged in.
+    ///
+    /// # Errors
+    /// [`Error::Msg`] naming the file that does not fit.
+    pub fn apply(&self, name: &str, weight: Tensor) -> Result<Tensor> {
+        let Some(layer) = name.strip_suffix(".weight").filter(|_| !self.loras.is_empty()) else {
+            return Ok(weight);
+        };
+        let layer = Layer::new(layer, self.network);
+        let mut weight = weight;
+        for lora in self.loras.iter() {
+            if let Some(delta) = lora.delta(&layer, &weight)? {
+                weight = (weight.to_dtype(DType::F32)? + delta)?;
+            }
+        }
+        Ok(weight)
+    }
+}
+
+/// The names that a layer may have in a file.
+struct Layer {
+    names: Vec<String>,
+    /// Names that attention had in older files of diffusers.
+    processor: Option<String>,
+}
+
+impl Layer {
+    fn new(layer: &str, network: Network) -> Self {
+        let flat = layer.replace('.', "_");
+        let processor = |prefix: &str| {
+            let (attention, part) = layer.rsplit_once(".to_")?;
+            let part = part.trim_end_matches(".0");
+            Some(format!("{prefix}.{attention}.processor.to_{part}_lora"))
+        };
+        match network {
+            Network::Unet(layers) => {
+                let mut names = vec![format!("lora_unet_{flat}"), format!("unet.{layer}")];
+                names.extend(
+                    first_name(layer, layers).map(|name| format!("lora_unet_{}", name.replace('.', "_"))),
+                );
+                Self { names, processor: processor("unet") }
+            }
+            Network::Text | Network::TextOf(0) => Self {
+                names: vec![
+                    format!("lora_te_{flat}"),
+                    format!("lora_te1_{flat}"),
+                    format!("text_encoder.{layer}"),
+                ],
+                processor: None,
+            },
+            Network::TextOf(n) => Self {
+                names: vec![format!("lora_te{}_{flat}", n + 1), format!("text_encoder_{}.{layer}", n + 1)],
+                processor: None,
+            },
+            Network::Vae => Self { names: Vec::new(), processor: None },
+        }
+    }
+}
+
+/// A layer's name in the first implementation (<https://github.com/Stability-AI/generative-models>), where blocks are counted
+/// through: `input_blocks.4.1…` is the attention behind the first resnet of `down_blocks.1`.
+fn first_name(layer: &str, layers: usize) -> Option<String> {
+    let (side, rest) = layer.split_once('.')?;
+    if side == "mid_block" {
+        let (kind, rest) = rest.split_once('.')?;
+        let (index, rest) = rest.split_once('.')?;
+        let place = match (kind, index) {
+            ("resnets", "0") => 0,
+            ("attentions", _) => 1,
+            _ => 2,
+        };
+        return Some(format!("middle_block.{place}.{}", inner_name(kind, rest)));
+    }
+    let (block, rest) = rest.split_once('.')?;
+    let (kind, rest) = rest.split_once('.')?;
+    let (index, rest) = rest.split_once('.')?;
+    let (block, index): (usize, usize) = (block.parse().ok()?, index.parse().ok()?);
+    match (side, kind) {
+        ("down_blocks", "downsamplers") => Some(format!("input_blocks.{}.0.op", (block + 1) * (layers + 1))),
+        ("down_blocks", _) => {
+            let place = 1 + block * (layers + 1) + index;
+            Some(format!(
+                "input_blocks.{place}.{}.{}",
+                usize::from(kind == "attentions"),
+                inner_name(kind, rest)
+            ))
+        }
+        ("up_blocks", "resnets" | "attentions") => {
+            let place = block * (layers + 1) + index;
+            Some(format!(
+                "output_blocks.{place}.{}.{}",
+                usize::from(kind == "attentions"),
+                inner_name(kind, rest)
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// A resnet's parts are numbered there; an attention's have the same names.
+fn inner_name(kind: &str, rest: &str) -> String {
+    let name = match (kind, rest) {
+        ("resnets", "conv1") => "in_layers.2",
+        ("resnets", "conv2") => "out_layers.3",
+        ("resnets", "time_emb_proj") => "emb_layers.1",
+        ("resnets", "conv_shortcut") => "skip_connection",
+        (_, other) => other,
+    };
+    name.to_owned()
+}

@@ -1,0 +1,175 @@
+//! `diffusion`: Stable Diffusion 1, 2, XL and their turbo and inpainting kin, run in this process by candle from a folder in
+//! the layout of diffusers.
+//!
+//! It owns a checkpoint's configuration from the start and its weights from its first job on, and gives the same picture
+//! for the same recipe on one kind of machine. It never goes to the network, never reads files that could run code, and
+//! never judges what a picture shows.
+
+mod checkpoint;
+mod config;
+mod denoise;
+mod flaw;
+mod lora;
+mod memory;
+mod model;
+mod net;
+mod noise;
+mod paint;
+mod pixels;
+mod request;
+mod sampler;
+mod schedule;
+mod settings;
+mod tokens;
+mod weights;
+mod words;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use async_trait::async_trait;
+use riff_hub::{
+    canonical::Digest,
+    model::{ModelSpec, input},
+    recipe::Recipe,
+};
+
+pub use self::settings::Settings;
+use self::{checkpoint::Checkpoint, flaw::Flaw, model::Model, pixels::Pixels, request::Request};
+use crate::{
+    engine::{Artifact, Engine, EngineError, RunContext},
+    engines::{blocking, picture},
+};
+
+/// What networks give: candle's errors, unless another is named.
+type Result<T, E = candle_core::Error> = std::result::Result<T, E>;
+
+/// The engine of one checkpoint.
+pub struct DiffusionEngine {
+    settings: Arc<Settings>,
+    known: RwLock<Option<Arc<Checkpoint>>>,
+    loaded: RwLock<Option<Loaded>>,
+    /// Held while weights are read, so that they are read once.
+    loading: tokio::sync::Mutex<()>,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone)]
+struct Loaded {
+    digest: Digest,
+    loras: Vec<(String, f64)>,
+    model: Arc<Model>,
+}
+
+impl DiffusionEngine {
+    /// An engine that has not looked at its folder yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            known: RwLock::default(),
+            loaded: RwLock::default(),
+            loading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn known(&self, digest: Digest) -> Result<Arc<Checkpoint>, EngineError> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner).clone();
+        known
+            .filter(|known| known.spec.digest() == digest)
+            .ok_or_else(|| EngineError::Failed("this worker has no such model any more".to_owned()))
+    }
+
+    fn in_memory(&self) -> Option<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, loaded: Option<Loaded>) {
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    /// The model with LoRAs merged in. Another choice of them is read anew, and takes the place of the one before.
+    async fn model(&self, digest: Digest, loras: &[(String, f64)]) -> Result<Arc<Model>, EngineError> {
+        let _alone = self.loading.lock().await;
+        let fits = |loaded: &Loaded| loaded.digest == digest && loaded.loras == loras;
+        if let Some(loaded) = self.in_memory().filter(fits) {
+            return Ok(loaded.model);
+        }
+        self.known(digest)?;
+        self.keep(None);
+        let (settings, chosen) = (self.settings.clone(), loras.to_vec());
+        let load = move || {
+            // It is looked at again, as the files may have changed meanwhile.
+            let checkpoint = Arc::new(Checkpoint::open(&settings)?);
+            if checkpoint.spec.digest() != digest {
+                return Err(Flaw::Changed(settings.path.clone()).into());
+            }
+            Model::load(checkpoint, &settings, &chosen).map(Arc::new)
+        };
+        let model = blocking(load).await?;
+        self.keep(Some(Loaded { digest, loras: loras.to_vec(), model: model.clone() }));
+        Ok(model)
+    }
+
+    async fn pixels(
+        &self,
+        recipe: &Recipe,
+        request: &Request,
+        context: &RunContext,
+    ) -> Result<Option<Pixels>, EngineError> {
+        let Some(image) = picture::bytes(recipe, input::IMAGE, context).await? else {
+            return Ok(None);
+        };
+        let mask = picture::bytes(recipe, request::MASK, context).await?;
+        let size = request.shape.size;
+        blocking(move || Pixels::read(&image, mask.as_ref(), size)).await.map(Some)
+    }
+}
+
+#[async_trait]
+impl Engine for DiffusionEngine {
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        let settings = self.settings.clone();
+        let checkpoint = blocking(move || Ok(Checkpoint::open(&settings)?)).await?;
+        let spec = checkpoint.spec.clone();
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(checkpoint));
+        Ok(vec![spec])
+    }
+
+    fn loaded(&self, model: Digest) -> bool {
+        self.in_memory().is_some_and(|loaded| loaded.digest == model)
+    }
+
+    async fn load(&self, model: Digest) -> Result<(), EngineError> {
+        if self.loaded(model) {
+            return Ok(());
+        }
+        self.model(model, &[]).await.map(drop)
+    }
+
+    async fn unload(&self, model: Digest) {
+        let _alone = self.loading.lock().await;
+        if self.loaded(model) {
+            self.keep(None);
+        }
+    }
+
+    async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
+        let known = self.known(recipe.model)?;
+        let request = Request::read(recipe, &known.spec, &known.lora_names())?;
+        let pixels = self.pixels(recipe, &request, context).await?;
+        let model = tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => return Err(EngineError::Cancelled),
+            model = self.model(recipe.model, &request.shape.loras) => model?,
+        };
+        let context = context.clone();
+        blocking(move || paint::paint(&model, &request, pixels.as_ref(), &context)).await
+    }
+}
+
+/// The engine, as the registry wants it.
+pub fn engine(settings: Settings) -> Arc<dyn Engine> {
+    Arc::new(DiffusionEngine::new(settings))
+}
+
+#[cfg(test)]
+mod parity;

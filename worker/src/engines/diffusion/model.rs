@@ -1,0 +1,137 @@
+//! A checkpoint in memory.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device};
+
+use super::{
+    checkpoint::{Checkpoint, NETWORK, TEXT},
+    flaw::Flaw,
+    lora::{Lora, Network, Patches},
+    memory::Memory,
+    net::{TextEncoder, Unet, Vae},
+    settings::{Place, Settings},
+    tokens::Tokens,
+    weights::Weights,
+    words::Texts,
+};
+use crate::engine::EngineError;
+
+/// The networks of a checkpoint, with LoRAs merged in.
+pub struct Model {
+    /// What it was read from.
+    pub checkpoint: Arc<Checkpoint>,
+    /// Its text encoders.
+    pub texts: Texts,
+    /// Its network.
+    pub unet: Unet,
+    /// Its network between pixels and latents.
+    pub vae: Vae,
+    /// What it runs on.
+    pub device: Device,
+    /// Type of the network's numbers.
+    pub dtype: DType,
+    /// Type of the other network's numbers.
+    pub vae_dtype: DType,
+    /// Results that go through the network at once.
+    pub batch: usize,
+    /// The memory that may be taken.
+    pub memory: Memory,
+}
+
+impl Model {
+    /// Reads a checkpoint's weights.
+    ///
+    /// # Errors
+    /// [`EngineError::Weights`] naming the file and what is wrong, [`EngineError::OutOfMemory`] where they do not fit.
+    pub fn load(
+        checkpoint: Arc<Checkpoint>,
+        settings: &Settings,
+        chosen: &[(String, f64)],
+    ) -> Result<Self, EngineError> {
+        let device = device(settings.device)?;
+        let dtype = settings.precision.dtype(device.is_cpu());
+        let memory = Memory { limit: settings.memory_gb.map(|gigabytes| (gigabytes * 1e9) as u64) };
+        if device.is_cpu() {
+            let needs = checkpoint.elements * dtype.size_in_bytes() as u64;
+            memory.check(needs, "the checkpoint", "use a smaller one, or set precision = \"bf16\"")?;
+        }
+        let networks =
+            Networks { checkpoint: &checkpoint, loras: loras(&checkpoint, chosen)?, device: &device };
+        // Half precision overflows in the autoencoder of many checkpoints, XL's first of all.
+        let vae_dtype = if checkpoint.vae.force_upcast { DType::F32 } else { dtype };
+        let (texts, unet, vae) = networks.read(dtype, vae_dtype)?;
+        for lora in networks.loras.iter() {
+            lora.all_used()?;
+        }
+        let batch = settings.batch as usize;
+        Ok(Self { texts, unet, vae, device, dtype, vae_dtype, batch, memory, checkpoint })
+    }
+}
+
+fn loras(checkpoint: &Checkpoint, chosen: &[(String, f64)]) -> Result<Arc<Vec<Lora>>, Flaw> {
+    let paths = chosen.iter().filter_map(|(name, strength)| {
+        let (_, path) = checkpoint.loras.iter().find(|(known, _)| known == name)?;
+        Some((path, *strength))
+    });
+    let opened = paths.map(|(path, strength)| Lora::open(path, strength));
+    opened.collect::<Result<_, Flaw>>().map(Arc::new)
+}
+
+struct Networks<'a> {
+    checkpoint: &'a Checkpoint,
+    loras: Arc<Vec<Lora>>,
+    device: &'a Device,
+}
+
+impl Networks<'_> {
+    fn read(&self, dtype: DType, vae_dtype: DType) -> Result<(Texts, Unet, Vae), Flaw> {
+        let checkpoint = self.checkpoint;
+        let open = |part: &str, network| {
+            Weights::open(&checkpoint.folder.join(part), NETWORK, Patches::new(self.loras.clone(), network))
+        };
+        let layers = checkpoint.unet.layers_per_block;
+        let unet = open("unet", Network::Unet(layers))?.builder(dtype, self.device);
+        let vae = open("vae", Network::Vae)?.builder(vae_dtype, self.device);
+        let count = checkpoint.texts.len();
+        let encoders = (0..count)
+            .map(|i| self.text(i, if count > 1 { Network::TextOf(i) } else { Network::Text }, dtype));
+        let texts = Texts {
+            encoders: encoders.collect::<Result<_, Flaw>>()?,
+            family: checkpoint.family,
+            empty_is_zero: checkpoint.empty_is_zero,
+        };
+        Ok((texts, Unet::new(&checkpoint.unet, unet)?, Vae::new(&checkpoint.vae, vae)?))
+    }
+
+    fn text(&self, i: usize, network: Network, dtype: DType) -> Result<(Tokens, TextEncoder), Flaw> {
+        let part = &self.checkpoint.texts[i];
+        let tokens = Tokens::open(&part.tokenizer, part.config.max_position_embeddings)?;
+        if tokens.vocabulary() > part.config.vocab_size {
+            let why =
+                format!("it has more words than its text encoder, which knows {}", part.config.vocab_size);
+            return Err(Flaw::Broken { file: part.tokenizer.join("vocab.json"), why });
+        }
+        let weights = Weights::open(&part.folder, TEXT, Patches::new(self.loras.clone(), network))?;
+        Ok((tokens, TextEncoder::new(&part.config, weights.builder(dtype, self.device))?))
+    }
+}
+
+fn device(place: Place) -> Result<Device, EngineError> {
+    let gpus = candle_core::utils::cuda_is_available();
+    match place {
+        Place::Cpu => Ok(Device::Cpu),
+        Place::Found if !gpus => Ok(Device::Cpu),
+        Place::Cuda(_) if !gpus => Err(EngineError::Unavailable(
+            "this worker was built without CUDA: build it with --features cuda, or set device = \"cpu\""
+                .to_owned(),
+        )),
+        Place::Found => gpu(0),
+        Place::Cuda(number) => gpu(number),
+    }
+}
+
+fn gpu(number: usize) -> Result<Device, EngineError> {
+    Device::new_cuda(number)
+        .map_err(|error| EngineError::Unavailable(format!("the GPU {number} cannot be used: {error}")))
+}

@@ -1,0 +1,86 @@
+//! Convolutions that wrap around where they are asked to, and the embedding of numbers as waves.
+
+use candle_core::{DType, Device, Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::{Edge, Pass};
+
+/// Most bytes of a convolution's columns or of an attention's scores at once. On the CPU, a piece of that size takes less
+/// than the 100 ms within which a run has to notice that it is cancelled.
+pub fn piece(device: &Device) -> usize {
+    match device.is_cpu() {
+        true => 16 << 20,
+        false => 512 << 20,
+    }
+}
+
+/// A convolution over rows and columns, as wide at its border as within.
+pub struct Conv {
+    weight: Tensor,
+    /// Shaped (1, channels, 1, 1).
+    bias: Tensor,
+    stride: usize,
+}
+
+impl Conv {
+    /// Reads one with a square kernel.
+    pub fn new(from: usize, to: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
+        let weight = vb.get((to, from, kernel, kernel), "weight")?;
+        let bias = vb.get(to, "bias")?.reshape((1, to, 1, 1))?;
+        Ok(Self { weight, bias, stride })
+    }
+
+    /// (batch, from, rows, columns) to (batch, to, rows / stride, columns / stride).
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let around = self.weight.dim(2)? / 2;
+        let x = match pass.edge {
+            _ if around == 0 => x.clone(),
+            Edge::Wrap => wrap(&wrap(x, 2, around)?, 3, around)?,
+            Edge::Zero => x.pad_with_zeros(2, around, around)?.pad_with_zeros(3, around, around)?,
+        };
+        self.within(&x, pass)
+    }
+
+    /// The same without anything around `x`: what is there is the border.
+    pub fn within(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let (batch, from, rows, columns) = x.dims4()?;
+        let kernel = self.weight.dim(2)?;
+        let made = (rows - kernel) / self.stride + 1;
+        let row = batch * from * kernel * kernel * columns / self.stride * x.dtype().size_in_bytes();
+        let band = (piece(x.device()) / row.max(1)).max(1);
+        let mut bands = Vec::new();
+        for first in (0..made).step_by(band) {
+            pass.check()?;
+            let count = band.min(made - first);
+            let needs = (count - 1) * self.stride + kernel;
+            let part = x.narrow(2, first * self.stride, needs)?;
+            bands.push(part.conv2d(&self.weight, 0, self.stride, 1, 1)?.broadcast_add(&self.bias)?);
+        }
+        match bands.as_slice() {
+            [only] => Ok(only.clone()),
+            bands => Tensor::cat(bands, 2),
+        }
+    }
+}
+
+fn wrap(x: &Tensor, side: usize, around: usize) -> Result<Tensor> {
+    let length = x.dim(side)?;
+    if length < around {
+        return x.pad_with_same(side, around, around);
+    }
+    Tensor::cat(&[&x.narrow(side, length - around, around)?, x, &x.narrow(side, 0, around)?], side)
+}
+
+/// Numbers as cosines and sines of `size / 2` frequencies, (numbers, size): section 3.5 of <https://arxiv.org/abs/1706.03762>,
+/// cosines first.
+pub fn waves(numbers: &[f64], size: usize, shift: f64, device: &Device) -> Result<Tensor> {
+    let half = size / 2;
+    let frequency = |i: usize| libm::exp(-libm::log(10_000.0) * i as f64 / (half as f64 - shift));
+    let of = |number: &f64| {
+        let angles: Vec<f64> = (0..half).map(|i| number * frequency(i)).collect();
+        let cosines = angles.iter().map(|angle| libm::cos(*angle) as f32);
+        cosines.chain(angles.iter().map(|angle| libm::sin(*angle) as f32)).collect::<Vec<f32>>()
+    };
+    let all: Vec<f32> = numbers.iter().flat_map(of).collect();
+    Tensor::from_vec(all, (numbers.len(), 2 * half), &Device::Cpu)?.to_dtype(DType::F32)?.to_device(device)
+}

@@ -1,0 +1,311 @@
+//! The networks and the way from noise to latents, held to what diffusers computes with the same weights:
+//! `worker/tests/diffusion/make_tiny.py` says how.
+
+use std::{path::PathBuf, sync::Arc};
+
+use candle_core::{DType, Device, IndexOp, Tensor};
+use image::{GrayImage, RgbImage};
+use serde_json::json;
+
+use super::{
+    checkpoint::Checkpoint,
+    config::{Prediction, ScheduleConfig},
+    denoise::{Guide, Original, Run},
+    model::Model,
+    net::{Edge, Pass},
+    pixels::Pixels,
+    sampler::Sampler,
+    schedule::Training,
+    settings::Settings,
+    weights::Safetensors,
+    words::Words,
+};
+
+/// How far numbers may be apart.
+const TOLERANCE: f32 = 1e-3;
+const PROMPT: &str = "The red fox, dancing at 12 o'clock in a café?";
+const NEGATIVE: &str = "grey sea";
+const STEPS: usize = 5;
+const GUIDANCE: f64 = 6.0;
+/// Pixels of the references: width and height.
+const SIZE: (u32, u32) = (80, 96);
+
+fn folder(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/diffusion/tiny", name].iter().collect()
+}
+
+/// A tiny checkpoint and its references.
+struct Tiny {
+    model: Model,
+    references: Safetensors,
+    folder: PathBuf,
+}
+
+fn pass(edge: Edge) -> Pass<'static> {
+    Pass { edge, wanted: &|| true }
+}
+
+fn words(text: &str) -> Vec<Words> {
+    vec![Words { text: text.to_owned(), weight: 1.0 }]
+}
+
+fn largest(tensor: &Tensor) -> f32 {
+    tensor.abs().unwrap().flatten_all().unwrap().max(0).unwrap().to_scalar().unwrap()
+}
+
+impl Tiny {
+    fn open(name: &str) -> Self {
+        Self::with_loras(name, &[], &[])
+    }
+
+    fn with_loras(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
+        let folder = folder(name);
+        let path = |file: &&str| json!({"path": folder.join("loras").join(format!("{file}.safetensors"))});
+        let settings: Settings = serde_json::from_value(json!({
+            "path": folder, "device": "cpu", "loras": files.iter().map(path).collect::<Vec<_>>(),
+        }))
+        .unwrap();
+        let checkpoint = Arc::new(Checkpoint::open(&settings).unwrap());
+        let chosen: Vec<_> = chosen.iter().map(|(name, strength)| ((*name).to_owned(), *strength)).collect();
+        let model = Model::load(checkpoint, &settings, &chosen).unwrap();
+        let references = Safetensors::open(&folder.join("references.safetensors")).unwrap();
+        Self { model, references, folder }
+    }
+
+    fn reference(&self, name: &str) -> Tensor {
+        self.references.tensor(name).unwrap().to_dtype(DType::F32).unwrap()
+    }
+
+    fn check(&self, name: &str, made: &Tensor) {
+        self.check_within(TOLERANCE, name, made);
+    }
+
+    fn check_within(&self, tolerance: f32, name: &str, made: &Tensor) {
+        let expected = self.reference(name);
+        assert_eq!(made.dims(), expected.dims(), "{name}");
+        let apart = largest(&(made - &expected).unwrap());
+        assert!(apart <= tolerance, "{name}: {apart} apart, of numbers up to {}", largest(&expected));
+    }
+
+    /// How the checkpoint was trained, with some of its configuration changed.
+    fn training(&self, changes: &[(&str, serde_json::Value)]) -> Training {
+        let file = self.folder.join("scheduler/scheduler_config.json");
+        let mut config: serde_json::Value = super::config::read(&file).unwrap();
+        for (key, value) in changes {
+            config[*key] = value.clone();
+        }
+        let config: ScheduleConfig = serde_json::from_value(config).unwrap();
+        Training::new(&config, &file).unwrap()
+    }
+
+    fn guide(&self, guidance: f64, negative: &str) -> Guide {
+        let pass = pass(Edge::Zero);
+        let texts = &self.model.texts;
+        let mut conditions = vec![texts.encode(&words(PROMPT), &pass).unwrap()];
+        if Guide::is_guided(guidance) {
+            conditions.insert(0, texts.encode_negative(&words(negative), &pass).unwrap());
+        }
+        let words: Vec<_> = conditions.iter().map(|one| one.words.clone()).collect();
+        let pooled: Option<Vec<_>> = conditions.iter().map(|one| one.pooled.clone()).collect();
+        Guide {
+            words: Tensor::cat(&words, 0).unwrap(),
+            pooled: pooled.map(|pooled| Tensor::cat(&pooled, 0).unwrap()),
+            guidance,
+        }
+    }
+
+    fn pixels(&self) -> Pixels {
+        let bytes = |name: &str, by: f64| {
+            let tensor = self.references.tensor(name).unwrap().to_dtype(DType::F32).unwrap();
+            let numbers = (tensor * by).unwrap().to_dtype(DType::U8).unwrap();
+            numbers.flatten_all().unwrap().to_vec1::<u8>().unwrap()
+        };
+        let planes = bytes("picture", 1.0);
+        let all = (SIZE.0 * SIZE.1) as usize;
+        let image = (0..all).flat_map(|i| [planes[i], planes[all + i], planes[2 * all + i]]).collect();
+        let mask = self.references.names().any(|name| name == "mask").then(|| bytes("mask", 255.0));
+        Pixels {
+            image: RgbImage::from_raw(SIZE.0, SIZE.1, image).unwrap(),
+            mask: mask.map(|mask| GrayImage::from_raw(SIZE.0, SIZE.1, mask).unwrap()),
+        }
+    }
+
+    fn encode(&self, pixels: &Tensor) -> Tensor {
+        self.model.vae.encode(pixels, &pass(Edge::Zero)).unwrap()
+    }
+
+    /// The picture of the references as a run begins with it.
+    fn original(&self, masked: Masked, strength: f64) -> Original {
+        let pixels = self.pixels();
+        let latents = self.encode(&pixels.tensor(&Device::Cpu).unwrap());
+        let mask = match masked {
+            Masked::Partly => pixels.latent_mask(8, &Device::Cpu).unwrap(),
+            Masked::Not => None,
+        };
+        Original { latents, mask, strength }
+    }
+
+    fn latents(&self, made: &Made) -> Tensor {
+        let training = made.training.clone().unwrap_or_else(|| self.model.checkpoint.training.clone());
+        let schedule = training.schedule(made.sampler, STEPS);
+        let guide = self.guide(made.guidance, made.negative);
+        let pass = pass(Edge::Zero);
+        let run = Run {
+            unet: &self.model.unet,
+            prediction: training.prediction,
+            dtype: DType::F32,
+            sampler: made.sampler,
+            schedule: &schedule,
+            guide: &guide,
+            original: made.original.as_ref(),
+            beside: made.beside.as_ref(),
+            size: (SIZE.1 as usize, SIZE.0 as usize),
+            pass: &pass,
+        };
+        let mut noise = |stream: u32| match stream {
+            0 => Ok(self.reference("noise")),
+            step => Ok(self.reference(&format!("step.{}", step - 1))),
+        };
+        run.latents(&mut noise, &mut |_| Ok(())).unwrap()
+    }
+}
+
+enum Masked {
+    Partly,
+    Not,
+}
+
+/// What a reference was made with.
+struct Made {
+    sampler: Sampler,
+    training: Option<Training>,
+    guidance: f64,
+    negative: &'static str,
+    original: Option<Original>,
+    beside: Option<Tensor>,
+}
+
+fn made(sampler: Sampler) -> Made {
+    Made { sampler, training: None, guidance: GUIDANCE, negative: NEGATIVE, original: None, beside: None }
+}
+
+#[test]
+fn words_become_what_they_are_to_diffusers() {
+    for name in ["sd15", "sd21", "sdxl"] {
+        let tiny = Tiny::open(name);
+        if name != "sdxl" {
+            let window = &tiny.model.texts.encoders[0].0.windows(PROMPT).unwrap()[0];
+            let ids: Vec<i64> = window.ids.iter().map(|id| i64::from(*id)).collect();
+            let expected = tiny.references.tensor("ids").unwrap();
+            assert_eq!(ids, expected.i(0).unwrap().to_vec1::<i64>().unwrap());
+        }
+        let guide = tiny.guide(GUIDANCE, NEGATIVE);
+        tiny.check("text.negative", &guide.words.i(0..1).unwrap());
+        tiny.check("text", &guide.words.i(1..2).unwrap());
+        if let Some(pooled) = guide.pooled {
+            tiny.check("pooled.negative", &pooled.i(0..1).unwrap());
+            tiny.check("pooled", &pooled.i(1..2).unwrap());
+        }
+    }
+}
+
+#[test]
+fn networks_say_what_they_say_in_diffusers() {
+    let tiny = Tiny::open("sd15");
+    let texts = Tensor::cat(&[tiny.reference("text.negative"), tiny.reference("text")], 0).unwrap();
+    for (edge, prefix) in [(Edge::Zero, ""), (Edge::Wrap, "tile.")] {
+        let pass = pass(edge);
+        let said = tiny.model.unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass).unwrap();
+        tiny.check(&format!("{prefix}unet.out"), &said);
+        let pixels = tiny.model.vae.decode(&tiny.reference("vae.in"), &pass).unwrap();
+        tiny.check(&format!("{prefix}vae.out"), &pixels);
+    }
+    tiny.check("vae.encoded", &tiny.encode(&tiny.pixels().tensor(&Device::Cpu).unwrap()));
+}
+
+#[test]
+fn every_sampler_goes_the_way_of_diffusers() {
+    let tiny = Tiny::open("sd15");
+    for (name, sampler) in Sampler::ALL {
+        tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
+        let velocity = tiny.training(&[("prediction_type", json!("v_prediction"))]);
+        assert_eq!(velocity.prediction, Prediction::Velocity);
+        tiny.check(&format!("v.{name}"), &tiny.latents(&Made { training: Some(velocity), ..made(sampler) }));
+        for spacing in ["leading", "trailing", "linspace"] {
+            // In diffusers, DDIM with `linspace` steps to levels that lie beside those it goes on from.
+            if (name, spacing) != ("ddim", "linspace") {
+                let training = Some(tiny.training(&[("timestep_spacing", json!(spacing))]));
+                tiny.check(&format!("{spacing}.{name}"), &tiny.latents(&Made { training, ..made(sampler) }));
+            }
+        }
+    }
+    tiny.check("unguided.euler", &tiny.latents(&Made { guidance: 1.0, ..made(Sampler::Euler) }));
+}
+
+#[test]
+fn version_2_goes_the_way_of_diffusers() {
+    let tiny = Tiny::open("sd21");
+    for (name, sampler) in Sampler::ALL {
+        tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
+    }
+    let changes = [("rescale_betas_zero_snr", json!(true)), ("timestep_spacing", json!("trailing"))];
+    let training = Some(tiny.training(&changes));
+    // There, numbers of σ = 4096 are subtracted from each other in single precision, which leaves errors of 10⁻³ at each step.
+    let made = tiny.latents(&Made { training, ..made(Sampler::Euler) });
+    tiny.check_within(10.0 * TOLERANCE, "zero_snr.euler", &made);
+}
+
+#[test]
+fn xl_goes_the_way_of_diffusers() {
+    let tiny = Tiny::open("sdxl");
+    for (name, sampler) in Sampler::ALL {
+        tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
+    }
+    let nothing = Made { negative: "", ..made(Sampler::Euler) };
+    tiny.check("nothing_negative.euler", &tiny.latents(&nothing));
+    let original = Some(tiny.original(Masked::Not, 0.6));
+    tiny.check("img2img.euler", &tiny.latents(&Made { original, ..made(Sampler::Euler) }));
+}
+
+#[test]
+fn pictures_are_begun_with_and_mended_as_in_diffusers() {
+    let tiny = Tiny::open("sd15");
+    for (name, sampler) in Sampler::ALL {
+        let original = Some(tiny.original(Masked::Not, 0.6));
+        tiny.check(&format!("img2img.{name}"), &tiny.latents(&Made { original, ..made(sampler) }));
+    }
+    for (name, sampler) in Sampler::ALL {
+        if matches!(sampler, Sampler::Heun | Sampler::Dpmpp2mKarras) {
+            continue;
+        }
+        let original = Some(tiny.original(Masked::Partly, 0.8));
+        tiny.check(&format!("inpaint.{name}"), &tiny.latents(&Made { original, ..made(sampler) }));
+    }
+}
+
+#[test]
+fn networks_for_inpainting_see_what_they_see_in_diffusers() {
+    let tiny = Tiny::open("inpainting");
+    for sampler in [Sampler::Ddim, Sampler::Euler, Sampler::Dpmpp2m] {
+        let original = tiny.original(Masked::Partly, 1.0);
+        let around = tiny.encode(&tiny.pixels().around(&Device::Cpu).unwrap());
+        let beside = Tensor::cat(&[original.mask.as_ref().unwrap(), &around], 1).unwrap();
+        let made = Made { original: Some(original), beside: Some(beside), ..made(sampler) };
+        tiny.check(&format!("inpaint.{}", sampler.name()), &tiny.latents(&made));
+    }
+}
+
+#[test]
+fn loras_are_merged_as_in_diffusers() {
+    for file in ["kohya", "diffusers"] {
+        let tiny = Tiny::with_loras("sd15", &[file], &[(file, 0.7)]);
+        let text = tiny.model.texts.encode(&words(PROMPT), &pass(Edge::Zero)).unwrap().words;
+        tiny.check("lora.text", &text);
+        let texts = Tensor::cat(&[&text, &text], 0).unwrap();
+        let unet = &tiny.model.unet;
+        let said = unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass(Edge::Zero)).unwrap();
+        tiny.check("lora.unet.out", &said);
+    }
+    let tiny = Tiny::with_loras("sdxl", &["kohya"], &[("kohya", 1.0)]);
+    tiny.check("lora.euler", &tiny.latents(&made(Sampler::Euler)));
+}

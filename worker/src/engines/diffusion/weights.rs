@@ -1,0 +1,220 @@
+//! Files of safetensors (<https://huggingface.co/docs/safetensors>), read tensor by tensor: what a network asks for is
+//! checked for its shape, has the LoRAs merged in, and goes to the device; nothing else is kept in memory.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use candle_core::{DType, Device, Error, Shape, Tensor};
+use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{Result, flaw::Flaw, lora::Patches};
+
+/// Longest header, in bytes, as the format sets it.
+const MAX_HEADER: u64 = 100_000_000;
+/// Pieces of a file that tell it from others of the same layout, and bytes of each.
+const SAMPLES: (u64, usize) = (64, 64 * 1_024);
+
+/// Where a tensor lies in its file.
+#[derive(Debug, Clone, Deserialize)]
+struct Entry {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (u64, u64),
+}
+
+/// One file: its header read and checked, its tensors where they were.
+pub struct Safetensors {
+    path: PathBuf,
+    file: Mutex<File>,
+    entries: HashMap<String, Entry>,
+    /// Where the tensors begin.
+    base: u64,
+    /// Bytes in all.
+    pub bytes: u64,
+}
+
+impl Safetensors {
+    /// Reads a header, and checks that the file is as long as that says.
+    ///
+    /// # Errors
+    /// [`Flaw::Io`], [`Flaw::Broken`] and [`Flaw::Truncated`].
+    pub fn open(path: &Path) -> Result<Self, Flaw> {
+        let io = |error| Flaw::Io { file: path.to_owned(), error };
+        let broken = |why: String| Flaw::Broken { file: path.to_owned(), why };
+        let mut file = File::open(path).map_err(io)?;
+        let has = file.metadata().map_err(io)?.len();
+        let mut length = [0; 8];
+        let truncated = |needs| Flaw::Truncated { file: path.to_owned(), has, needs };
+        file.read_exact(&mut length).map_err(|_| truncated(8))?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER {
+            return Err(broken("it is no file of safetensors".to_owned()));
+        }
+        if 8 + length > has {
+            return Err(truncated(8 + length));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(io)?;
+        let header: Map<String, Value> =
+            serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
+        let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
+        let entries = tensors
+            .map(|(name, value)| Ok((name, serde_json::from_value(value)?)))
+            .collect::<Result<HashMap<String, Entry>, serde_json::Error>>()
+            .map_err(|error| broken(error.to_string()))?;
+        let base = 8 + length;
+        let end = entries.values().map(|entry| entry.data_offsets.1).max().unwrap_or(0);
+        match base.checked_add(end) {
+            Some(needs) if needs == has => {}
+            needs => return Err(truncated(needs.unwrap_or(u64::MAX))),
+        }
+        Ok(Self { path: path.to_owned(), file: Mutex::new(file), entries, base, bytes: has })
+    }
+
+    /// The tensors' names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Numbers in all.
+    pub fn elements(&self) -> usize {
+        self.entries.values().map(|entry| entry.shape.iter().product::<usize>()).sum()
+    }
+
+    /// A tensor in its own type, on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Msg`] naming the file and what is wrong.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        let entry = self.entries.get(name).ok_or_else(|| self.error(&format!("has no tensor {name}")))?;
+        let dtype = match entry.dtype.as_str() {
+            "F32" => DType::F32,
+            "F16" => DType::F16,
+            "BF16" => DType::BF16,
+            "F64" => DType::F64,
+            "I64" => DType::I64,
+            "U8" => DType::U8,
+            other => return Err(self.error(&format!("has {name} as {other}: expected F32, F16 or BF16"))),
+        };
+        let (from, to) = entry.data_offsets;
+        let needs = entry.shape.iter().try_fold(dtype.size_in_bytes(), |all, side| all.checked_mul(*side));
+        if to.checked_sub(from) != needs.map(|needs| needs as u64) {
+            return Err(self.error(&format!("is damaged: {name} has not as many bytes as its shape needs")));
+        }
+        let mut bytes = vec![0; (to - from) as usize];
+        self.read(self.base + from, &mut bytes)?;
+        Tensor::from_raw_buffer(&bytes, dtype, &entry.shape, &Device::Cpu)
+    }
+
+    fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(bytes));
+        read.map_err(|error| self.error(&format!("cannot be read: {error}")))
+    }
+
+    /// Feeds what tells this file from others: its length, and pieces from all over it, the header among them.
+    pub fn identify(&self, hasher: &mut blake3::Hasher) -> Result<()> {
+        hasher.update(&self.bytes.to_le_bytes());
+        let (pieces, length) = SAMPLES;
+        let whole = self.bytes <= pieces * length as u64;
+        let pieces = if whole { self.bytes.div_ceil(length as u64) } else { pieces };
+        for piece in 0..pieces {
+            let last = self.bytes.saturating_sub(length as u64);
+            let from = if whole { piece * length as u64 } else { last * piece / (pieces - 1) };
+            let mut bytes = vec![0; length.min((self.bytes - from) as usize)];
+            self.read(from, &mut bytes)?;
+            hasher.update(&bytes);
+        }
+        Ok(())
+    }
+
+    fn error(&self, what: &str) -> Error {
+        Error::Msg(format!("{} {what}", self.path.display()))
+    }
+}
+
+/// The files of one network.
+pub fn files(folder: &Path, stem: &'static str) -> Result<Vec<PathBuf>, Flaw> {
+    #[derive(Deserialize)]
+    struct Shards {
+        weight_map: HashMap<String, String>,
+    }
+    let index = folder.join(format!("{stem}.safetensors.index.json"));
+    if index.is_file() {
+        let shards: Shards = super::config::read(&index)?;
+        let mut names: Vec<String> = shards.weight_map.into_values().collect();
+        names.sort();
+        names.dedup();
+        return Ok(names.into_iter().map(|name| folder.join(name)).collect());
+    }
+    let names = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
+    let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
+    let pickled = ["bin", "fp16.bin"].iter().any(|end| {
+        folder.join(format!("{stem}.{end}")).is_file()
+            || folder.join(format!("pytorch_model.{end}")).is_file()
+    });
+    let hint = match pickled {
+        true => {
+            ": files of pickle (.bin) are not read, as they can run code; get the checkpoint with safetensors"
+        }
+        false => "",
+    };
+    found.map(|path| vec![path]).ok_or(Flaw::NoWeights { folder: folder.to_owned(), stem, hint })
+}
+
+/// The weights of one network, with LoRAs.
+pub struct Weights {
+    files: Vec<Safetensors>,
+    patches: Patches,
+}
+
+impl Weights {
+    /// Opens the files of a network.
+    ///
+    /// # Errors
+    /// Those of [`Safetensors::open`], and [`Flaw::NoWeights`].
+    pub fn open(folder: &Path, stem: &'static str, patches: Patches) -> Result<Self, Flaw> {
+        let files = files(folder, stem)?;
+        let files = files.iter().map(|path| Safetensors::open(path)).collect::<Result<_, Flaw>>()?;
+        Ok(Self { files, patches })
+    }
+
+    /// A builder of networks from these weights.
+    pub fn builder(self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self), dtype, device.clone())
+    }
+
+    fn file(&self, name: &str) -> Option<&Safetensors> {
+        self.files.iter().find(|file| file.entries.contains_key(name))
+    }
+}
+
+impl SimpleBackend for Weights {
+    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let tensor = self.get_unchecked(name, dtype, device)?;
+        if tensor.shape() == &shape {
+            return Ok(tensor);
+        }
+        let (found, wanted) = (tensor.dims(), shape.dims());
+        let what = format!("has {name} with the shape {found:?}, and its config.json asks for {wanted:?}");
+        Err(self.file(name).map_or_else(|| Error::Msg(what.clone()), |file| file.error(&what)))
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        let first = self.files.first().ok_or_else(|| Error::Msg("there are no weights".to_owned()))?;
+        let tensor = self.file(name).unwrap_or(first).tensor(name)?;
+        let tensor = self.patches.apply(name, tensor)?;
+        tensor.to_dtype(dtype)?.to_device(device)
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.file(name).is_some()
+    }
+}
