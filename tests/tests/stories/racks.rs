@@ -15,7 +15,7 @@ fn section(server: &Cog, name: &str, more: &str) -> String {
 
 #[tokio::test]
 async fn a_rack_with_a_cog_server_serves_drains_and_leaves() {
-    let riff = hub().await;
+    let mut riff = hub().await;
     let server = Cog::start("image").await;
     let rack = rack(&riff, "rack-1", &section(&server, "paint", "")).await;
     let mut worker = rack.start().unwrap();
@@ -35,13 +35,14 @@ async fn a_rack_with_a_cog_server_serves_drains_and_leaves() {
     assert_eq!(program.show(&next).await.unwrap().text("state"), "queued", "it went back");
     riff.logged("worker has left").await.unwrap();
     program.cancel(&next).await.unwrap();
+    riff.stop().await.unwrap();
     riff.checker().await.unwrap().check().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     let mut riff = riff();
-    riff.set("RIFF_QUEUE__LEASE_SECONDS", 2).set("RIFF_QUEUE__RETRY_BACKOFF_SECONDS", 0.01);
+    riff.set("RIFF_QUEUE__LEASE_SECONDS", 6).set("RIFF_QUEUE__RETRY_BACKOFF_SECONDS", 0.01);
     riff.start().await.unwrap();
     let server = Cog::start("image").await;
     let address = riff.url().trim_start_matches("http://").to_owned();
@@ -72,6 +73,7 @@ async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     let ended = program.ended(&job).await.unwrap();
     assert_eq!(ended["state"], "succeeded", "{ended}");
     riff.logged(&format!("leased job=\"{job}\" worker=\"rack-2\" attempt=2")).await.unwrap();
+    riff.stop().await.unwrap();
     riff.checker().await.unwrap().check().await.unwrap();
 }
 

@@ -144,7 +144,7 @@ async fn leased(riff: &Riff, job: &str) {
 
 #[tokio::test]
 async fn the_next_job_is_fetched_while_one_runs_and_can_still_be_cancelled() {
-    let riff = quick().await;
+    let mut riff = quick().await;
     let _serves = riff.worker("hand").await.unwrap();
     let program = riff.program("robot").await.unwrap();
     let mut jobs = Vec::new();
@@ -163,12 +163,13 @@ async fn the_next_job_is_fetched_while_one_runs_and_can_still_be_cancelled() {
     for (job, state) in jobs.iter().zip(["succeeded", "cancelled", "succeeded"]) {
         assert_eq!(program.ended(job).await.unwrap()["state"], state);
     }
+    riff.stop().await.unwrap();
     riff.checker().await.unwrap().check().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_worker_that_stops_gives_back_at_once_what_it_fetched_ahead() {
-    let riff = quick().await;
+    let mut riff = quick().await;
     let hand = riff.worker("hand").await.unwrap();
     let program = riff.program("robot").await.unwrap();
     let first = program.job("first").await.unwrap();
@@ -184,6 +185,7 @@ async fn a_worker_that_stops_gives_back_at_once_what_it_fetched_ahead() {
     stage.go();
     stage.ended().await;
     assert_eq!(program.ended(&first).await.unwrap()["state"], "succeeded");
+    riff.stop().await.unwrap();
     riff.checker().await.unwrap().check().await.unwrap();
 }
 
