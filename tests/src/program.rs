@@ -1,10 +1,16 @@
 //! A script that uses the JSON API with a bearer token.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
 
 use crate::PATIENCE;
+
+/// How often a state is asked for that the API cannot wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A script.
 pub struct Program {
@@ -62,6 +68,18 @@ impl Program {
             "still {state} after {PATIENCE:?}: {body}"
         );
         Ok(body)
+    }
+
+    /// Waits until the worker that has a job reported on it.
+    pub async fn running(&self, job: &str) -> anyhow::Result<()> {
+        let reported = async {
+            let mut look = interval(LOOK_AGAIN);
+            while self.show(job).await?.text("state") != "running" {
+                look.tick().await;
+            }
+            Ok(())
+        };
+        timeout(PATIENCE, reported).await.context("no worker reported on it")?
     }
 
     pub async fn cancel(&self, job: &str) -> anyhow::Result<Answer> {

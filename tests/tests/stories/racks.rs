@@ -42,7 +42,7 @@ async fn a_rack_with_a_cog_server_serves_drains_and_leaves() {
 #[tokio::test]
 async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     let mut riff = riff();
-    riff.set("RIFF_QUEUE__LEASE_SECONDS", 6).set("RIFF_QUEUE__RETRY_BACKOFF_SECONDS", 0.01);
+    riff.set("RIFF_QUEUE__LEASE_SECONDS", 4).set("RIFF_QUEUE__RETRY_BACKOFF_SECONDS", 0.01);
     riff.start().await.unwrap();
     let server = Cog::start("image").await;
     let address = riff.url().trim_start_matches("http://").to_owned();
@@ -55,7 +55,7 @@ async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     riff.logged("paint").await.unwrap();
     let program = riff.program("robot").await.unwrap();
     let job = program.job("a fox --model paint --seed 5 --steps 20 --pause 0.1").await.unwrap();
-    riff.logged(&format!("leased job=\"{job}\"")).await.unwrap();
+    program.running(&job).await.unwrap();
     riff.kill().await.unwrap();
     riff.start().await.unwrap();
     let ended = program.ended(&job).await.unwrap();
@@ -67,7 +67,7 @@ async fn a_rack_survives_the_hub_and_another_takes_over_from_one_that_dies() {
     );
 
     let job = program.job("a hen --model paint --seed 5 --steps 20 --pause 0.1").await.unwrap();
-    riff.logged(&format!("leased job=\"{job}\"")).await.unwrap();
+    program.running(&job).await.unwrap();
     dies.kill().await.unwrap();
     let _lives = second.start().unwrap();
     let ended = program.ended(&job).await.unwrap();
