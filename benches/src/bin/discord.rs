@@ -1,7 +1,7 @@
 //! Discord under load: interactions come on time whether or not earlier ones were answered, workers paint, and every result
 //! is posted. The fake Discord, the people, the workers and the hub share the machine.
 //!
-//! `cargo build --release -p riff-bot && cargo run --release -p riff-benches --bin discord [INTERACTIONS]`
+//! `cargo build --release -p riff-bot && cargo run --release -p riff-benches --bin discord [INTERACTIONS [A_SECOND]]`
 
 use std::{
     sync::{
@@ -29,10 +29,13 @@ const LAST: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let interactions = match std::env::args().nth(1) {
-        Some(number) => number.parse().context("the number of interactions")?,
-        None => INTERACTIONS,
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |what, unless| match arguments.next() {
+        Some(number) => number.parse().with_context(|| format!("{what}: expected a number")),
+        None => anyhow::Ok(unless),
     };
+    let interactions: u64 = number("INTERACTIONS", INTERACTIONS)?;
+    let rate: u64 = number("A_SECOND", RATE)?;
     let discord = Discord::start().await?;
     let guild = discord.guild("Lighthouse").await?;
     let mut riff = Riff::new(BINARY)?;
@@ -51,7 +54,7 @@ async fn main() -> anyhow::Result<()> {
     let channels: Vec<_> = (0..CHANNELS).map(|i| guild.channel(&format!("art{i}"))).collect();
 
     let mut memory = Vec::new();
-    let mut due = tokio::time::interval(Duration::from_nanos(1_000_000_000 / RATE));
+    let mut due = tokio::time::interval(Duration::from_nanos(1_000_000_000 / rate.max(1)));
     let mut calls = JoinSet::new();
     let mut took = Vec::new();
     let begun = Instant::now();
@@ -84,9 +87,9 @@ async fn main() -> anyhow::Result<()> {
     memory.push(resident(&riff)?);
 
     println!("| what | measured | goal |\n|---|---|---|");
-    print(&format!("interaction to acknowledged at {RATE}/s, p50"), at(&mut took, 0.5), "");
-    print(&format!("interaction to acknowledged at {RATE}/s, p99"), at(&mut took, 0.99), "50 ms");
-    print(&format!("interaction to acknowledged at {RATE}/s, longest"), at(&mut took, 1.0), "");
+    print(&format!("interaction to acknowledged at {rate}/s, p50"), at(&mut took, 0.5), "");
+    print(&format!("interaction to acknowledged at {rate}/s, p99"), at(&mut took, 0.99), "50 ms");
+    print(&format!("interaction to acknowledged at {rate}/s, longest"), at(&mut took, 1.0), "");
     println!(
         "| interactions asked, acknowledged, painted, posted | {interactions}, {}, {}, {} | all |",
         took.len(),
