@@ -197,6 +197,7 @@ async fn private_jobs_are_answered_and_never_shown() {
     let due = store.due("chat", community.hub.seam.now()).await.unwrap();
     assert_eq!(due.iter().map(|due| due.private).collect::<Vec<_>>(), [false, true]);
     store.publish(&due[1], None, community.hub.seam.now()).await.unwrap();
+    assert!(store.posts("7", None, 9).await.unwrap().is_empty(), "it is answered, never posted");
     assert_eq!(store.due("chat", community.hub.seam.now()).await.unwrap().len(), 1);
     assert!(store.children(parent.recipe).await.unwrap().is_empty());
     assert!(community.hub.shown(jobs[0].recipe).await.unwrap().job.private);
