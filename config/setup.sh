@@ -22,6 +22,7 @@ present() {
     python3-pip) python3 -m pip --version ;;
     python3-venv) python3 -c 'import ensurepip, venv' ;;
     chromium-driver) command -v chromedriver ;;
+    postgresql) ls /usr/lib/postgresql/*/bin/postgres ;;
     *) command -v "$1" ;;
   esac >/dev/null 2>&1
 }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Args, Parser, Subcommand};
-use riff_hub::{hub::Hub, seam::System};
+use riff_hub::{hub::Hub, seam::System, store::Store};
 
 use crate::{serve, settings::Settings};
 
@@ -24,6 +24,11 @@ enum Command {
     /// Tokens for programs and workers.
     #[command(subcommand)]
     Token(Token),
+    /// Create the database, or bring it up to date, and end.
+    Migrate,
+    /// Copy the SQLite database in the data folder into the empty PostgreSQL database of store.postgres, all of it or
+    /// nothing. Stop every hub before; the blobs stay where they are.
+    Move,
     /// Print every setting with its default.
     Settings,
 }
@@ -72,8 +77,25 @@ async fn run() -> anyhow::Result<()> {
     match arguments.command {
         None | Some(Command::Serve) => serve::run(settings).await,
         Some(Command::Token(command)) => token(settings, command).await,
+        Some(Command::Migrate) => migrate(&settings).await,
+        Some(Command::Move) => transfer(&settings).await,
         Some(Command::Settings) => Ok(()),
     }
+}
+
+async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+    let hub = Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?;
+    hub.store.close().await;
+    println!("the database is up to date");
+    Ok(())
+}
+
+async fn transfer(settings: &Settings) -> anyhow::Result<()> {
+    for table in Store::transfer(&settings.data, &settings.hub().store).await? {
+        println!("{:>10} {}", table.rows, table.table);
+    }
+    println!("moved; start the hubs with the same store.postgres");
+    Ok(())
 }
 
 async fn token(settings: Settings, command: Token) -> anyhow::Result<()> {

@@ -10,6 +10,8 @@ use riff_hub::{
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+/// Deliveries taken in hand at once.
+const MOST_AT_ONCE: usize = 100;
 /// How often it looks although nobody called it: what a crash left behind, and deliveries that were put off.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Wait after a failed delivery, in milliseconds; doubles with each up to 2¹⁰ times.
@@ -34,7 +36,7 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 }
 
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
-    for due in hub.store.due(WEB, hub.seam.now()).await? {
+    for due in hub.store.due(WEB, MOST_AT_ONCE, hub.seam.now()).await? {
         match hub.store.publish(&due, None, hub.seam.now()).await {
             Ok(()) if due.private => {}
             Ok(()) => {

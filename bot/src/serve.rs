@@ -133,6 +133,8 @@ async fn secure(request: Request, next: Next) -> Response {
 fn spawn_loops(tasks: &mut JoinSet<()>, hub: &Arc<Hub>, stop: &CancellationToken) {
     let (poster_hub, poster_stop) = (hub.clone(), stop.clone());
     tasks.spawn(async move { poster::run(&poster_hub, &poster_stop).await });
+    let (peer_hub, peer_stop) = (hub.clone(), stop.clone());
+    tasks.spawn(async move { peer_hub.keep_in_touch(&peer_stop).await });
     let (hub, stop) = (hub.clone(), stop.clone());
     tasks.spawn(async move {
         let mut tick = tokio::time::interval(SWEEP);

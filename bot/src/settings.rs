@@ -15,7 +15,7 @@ use figment::{
 use riff_hub::{
     admission::Rate,
     hub,
-    store::{Channel, StoreOptions},
+    store::{Channel, Postgres, StoreOptions},
 };
 use riff_worker::{engines::Configured, settings::error_lines};
 use serde::{Deserialize, Deserializer, de::Error};
@@ -75,6 +75,20 @@ pub enum LogFormat {
 pub struct Store {
     pub full_sync: bool,
     pub busy_timeout_ms: u64,
+    pub postgres: Secret,
+    pub connections: NonZeroU32,
+    pub statement_timeout_seconds: Seconds,
+}
+
+impl Store {
+    fn postgres(&self) -> Option<Postgres> {
+        let url = self.postgres.expose();
+        (!url.is_empty()).then(|| Postgres {
+            url: url.to_owned(),
+            connections: self.connections.get(),
+            statement_timeout: self.statement_timeout_seconds.0,
+        })
+    }
 }
 
 /// `[rate]`
@@ -247,6 +261,7 @@ impl Settings {
             store: StoreOptions {
                 full_sync: self.store.full_sync,
                 busy_timeout: Duration::from_millis(self.store.busy_timeout_ms),
+                postgres: self.store.postgres(),
             },
             member_rate: rate(self.rate.prompts_per_minute_member, self.rate.burst_member),
             channel_rate: rate(self.rate.prompts_per_minute_channel, self.rate.burst_channel),

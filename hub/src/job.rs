@@ -13,9 +13,8 @@ use crate::{canonical::Digest, recipe::RecipeId, safety::Finding, seam::Millis};
 ///   └─┼─────────────┘    ├─▶ failed
 ///     ├─▶ expired        └─▶ cancelled (from every state that is not final)
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, sqlx::Type)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[sqlx(rename_all = "snake_case")]
 pub enum State {
     /// Waits for a worker. Goes to leased, cancelled or expired.
     Queued,
@@ -59,6 +58,14 @@ impl State {
     }
 }
 
+impl TryFrom<String> for State {
+    type Error = serde_json::Error;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        serde_json::from_value(word.into())
+    }
+}
+
 /// Priority lanes: a lower one is served first whatever the tags say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +94,7 @@ pub struct Job {
     /// Where.
     pub channel: String,
     /// Where it stands.
+    #[sqlx(try_from = "String")]
     pub state: State,
     /// Priority lane, see [`Lane`].
     pub lane: i64,

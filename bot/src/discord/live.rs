@@ -115,7 +115,7 @@ impl Live {
     async fn look(&mut self) {
         match self.discord.hub.store.live_on(SURFACE).await {
             Ok(jobs) => {
-                self.changed.extend(jobs.into_iter().map(|job| job.id));
+                self.changed.extend(jobs);
                 // What is not among them has ended, perhaps while an edit was on its way.
                 self.told.retain(|id, _| self.changed.contains(id) || self.busy.contains(id));
             }

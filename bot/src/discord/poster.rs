@@ -63,7 +63,8 @@ pub async fn run(discord: Arc<Discord>, stop: &CancellationToken) {
     while !stop.is_cancelled() {
         if look {
             posts.mark_unchanged();
-            match discord.hub.store.due(SURFACE, discord.hub.seam.now()).await {
+            let room = MOST_AT_ONCE - at_work.len();
+            match discord.hub.store.due(SURFACE, room, discord.hub.seam.now()).await {
                 Ok(due) => {
                     for due in due {
                         if at_work.len() < MOST_AT_ONCE && in_hand.insert(due.id) {

@@ -33,10 +33,10 @@ fn kind(bytes: &[u8]) -> &'static str {
 /// `GET /jobs/{job}/preview`.
 pub async fn preview(State(state): State<AppState>, Path(job): Path<String>) -> Response {
     let live = match state.hub.store.job(&job).await {
-        Ok(Some(job)) if !job.private => state.hub.live_of(&job),
+        Ok(Some(job)) if !job.private => state.hub.live_of(&job).await,
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
-    match live.preview {
+    match live.ok().and_then(|live| live.preview) {
         Some((bytes, _)) => {
             ([(header::CONTENT_TYPE, kind(&bytes)), (header::CACHE_CONTROL, "no-store")], bytes)
                 .into_response()

@@ -160,6 +160,9 @@ impl Hub {
         let released = self.store.release_all(worker).await?;
         step::done("released");
         self.presence.remove(worker);
+        if self.peers.is_some() {
+            self.store.left(worker).await?;
+        }
         tracing::info!(worker, given_back = released.len(), "worker has left");
         for job in &released {
             self.ended(job);
@@ -185,7 +188,7 @@ impl Hub {
         let here = self.presence.iter().filter(|entry| entry.at >= since);
         let present = here.map(|entry| {
             let loaded = entry.loaded.iter().copied().collect();
-            Present { worker: entry.key().clone(), loaded }
+            Present { worker: entry.key().clone(), loaded, seen_at: entry.at }
         });
         present.collect()
     }

@@ -49,13 +49,15 @@ impl Idle {
         self.waiting.iter().any(|waiting| waiting.serves.contains(&model))
     }
 
-    /// Wakes one worker that can serve the version.
-    pub fn wake_for(&self, model: Digest) {
+    /// Wakes one worker that can serve the version; `false` if there is none.
+    pub fn wake_for(&self, model: Digest) -> bool {
         let able = self.waiting.iter_mut().find(|waiting| !waiting.woken && waiting.serves.contains(&model));
-        if let Some(mut waiter) = able {
-            waiter.woken = true;
-            waiter.wake.notify_one();
-        }
+        let Some(mut waiter) = able else {
+            return false;
+        };
+        waiter.woken = true;
+        waiter.wake.notify_one();
+        true
     }
 
     /// Wakes everybody.

@@ -8,6 +8,7 @@ mod idle;
 mod moderate;
 mod overflow;
 mod own;
+mod peers;
 mod people;
 mod picture;
 mod show;
@@ -40,7 +41,7 @@ use crate::{
     store::{Retry, Store, StoreError, StoreOptions},
 };
 
-use idle::Idle;
+use self::{idle::Idle, peers::Peers};
 
 pub use ask::{Ask, Privacy};
 pub use picture::Opened;
@@ -93,7 +94,8 @@ pub struct Event {
 }
 
 /// What happened to a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// Its state changed, or its place in the queue.
     State,
@@ -145,6 +147,8 @@ pub enum OpenError {
 struct Presence {
     /// When it was last heard of.
     at: Millis,
+    /// Whether this hub heard of it last, and not another on the same database.
+    here: bool,
     /// The versions that it had in memory when it last asked for work.
     loaded: HashSet<Digest>,
 }
@@ -172,6 +176,8 @@ pub struct Hub {
     served: watch::Sender<u64>,
     events: broadcast::Sender<Event>,
     idle: Idle,
+    /// The other hubs on the same database, where there can be any.
+    peers: Option<Peers>,
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
@@ -191,11 +197,9 @@ impl Hub {
         std::fs::create_dir_all(data)
             .map_err(|source| OpenError::Folder { folder: folder.clone(), source })?;
         let store =
-            Store::open(data, settings.store).await.map_err(|source| OpenError::Store { folder, source })?;
+            Store::open(data, &settings.store).await.map_err(|source| OpenError::Store { folder, source })?;
         Ok(Self {
-            store,
             blobs: Blobs::open(&data.join("blobs"))?,
-            seam,
             rates: Rates::new(settings.member_rate, settings.channel_rate),
             settings,
             live: DashMap::new(),
@@ -206,10 +210,13 @@ impl Hub {
             served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
             idle: Idle::default(),
+            peers: (!store.is_alone()).then(|| Peers::new(seam.id())),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
             watch: OnceLock::new(),
             makings: Semaphore::new(show::MOST_AT_ONCE),
+            store,
+            seam,
         })
     }
 
@@ -244,20 +251,16 @@ impl Hub {
         }
         self.rates.forget_idle();
         self.idle.wake_all();
+        self.share_presence().await?;
         self.look_at_models().await?;
         Ok(())
     }
 
-    /// Tells every surface that a job changed.
-    pub fn tell(&self, channel: &str, job: &str, change: Change) {
-        let event = Event { channel: channel.into(), job: job.into(), change };
-        // No surface is listening: nobody to tell.
-        let _ = self.events.send(event);
-    }
-
     /// Notes that a worker was heard of.
     fn heard_of(&self, worker: &str) {
-        self.presence.entry(worker.to_owned()).or_default().at = self.seam.now();
+        let mut presence = self.presence.entry(worker.to_owned()).or_default();
+        presence.at = self.seam.now();
+        presence.here = true;
     }
 
     fn retry(&self) -> Retry {

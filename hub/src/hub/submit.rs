@@ -288,7 +288,7 @@ impl Hub {
         step::done("enqueued");
         for Job { id, model, estimate_ms, .. } in &enqueued {
             tracing::info!(job = id, member = ask.who.id, channel = ask.channel, estimate_ms, "enqueued");
-            self.idle.wake_for(*model);
+            self.wake_for(*model);
             self.tell(ask.channel, id, Change::State);
         }
         Ok(enqueued)

@@ -119,7 +119,7 @@ impl Hub {
             whole.ok_or_else(|| Refusal::Missing(format!("job “{id}”")))?;
         Ok(JobView {
             place: self.place(&job).await?,
-            live: self.live_of(&job),
+            live: self.live_of(&job).await?,
             outputs: self.output_views(&job).await?,
             moves: self.moves(&job, &model).await?,
             member,
@@ -147,11 +147,15 @@ impl Hub {
     }
 
     /// What is known of a job's progress.
-    pub fn live_of(&self, job: &Job) -> Live {
+    pub async fn live_of(&self, job: &Job) -> Result<Live, StoreError> {
         if job.state == State::Succeeded {
-            return Live { progress: 1.0, ..Live::default() };
+            return Ok(Live { progress: 1.0, ..Live::default() });
         }
-        self.live.get(&job.id).map(|live| live.clone()).unwrap_or_default()
+        let here = self.live.get(&job.id).map(|live| live.clone());
+        if here.is_some() || !job.state.is_held() || self.store.is_alone() {
+            return Ok(here.unwrap_or_default());
+        }
+        Ok(self.store.live(&job.id).await?.unwrap_or_default())
     }
 
     async fn place(&self, job: &Job) -> Result<Option<Place>, Refusal> {

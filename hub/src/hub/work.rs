@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Change, Event, Hub};
+use super::{Change, Event, Hub, Live};
 use crate::{
     blobs::BlobError,
     embed,
@@ -92,7 +92,10 @@ impl Hub {
             return Ok(wire::Signal::Cancel);
         };
         let preview = self.preview_of(&job, &report).await?;
-        self.note_progress(&job, report, preview);
+        let live = self.note_progress(&job, report, preview);
+        if !self.store.is_alone() {
+            self.store.put_live(&job.id, &live).await?;
+        }
         self.tell(&job.channel, &job.id, Change::Progress);
         Ok(wire::Signal::Continue)
     }
@@ -106,7 +109,7 @@ impl Hub {
         }
     }
 
-    fn note_progress(&self, job: &Job, report: wire::Report, preview: Option<Vec<u8>>) {
+    fn note_progress(&self, job: &Job, report: wire::Report, preview: Option<Vec<u8>>) -> Live {
         let mut live = self.live.entry(job.id.clone()).or_default();
         if report.progress.is_finite() {
             live.progress = report.progress.clamp(live.progress, 1.0);
@@ -118,6 +121,7 @@ impl Hub {
         if let Some(text) = report.text.filter(|text| text.len() <= media::MAX_TEXT_BYTES) {
             live.text = Some(text);
         }
+        live.clone()
     }
 
     /// Waits up to `hold` for the hub to want something of the worker that holds the job.
@@ -254,7 +258,7 @@ impl Hub {
         if job.state.is_final() {
             self.posts.send_modify(|count| *count += 1);
         } else {
-            self.idle.wake_for(job.model);
+            self.wake_for(job.model);
         }
     }
 

@@ -1,8 +1,10 @@
 //! Admitting a request: the recipes, the jobs with their place in the fair queue, and the quota they reserve.
 
-use sqlx::{Sqlite, Transaction};
-
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    db::{Texts, Tx, on, one, scalar},
+    turn,
+};
 use crate::{
     canonical,
     job::{Job, Lane},
@@ -55,6 +57,7 @@ impl Store {
     /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
     pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
+        turn::of_member(&mut tx, admitted.member).await?;
         let standing = standing(&mut tx, admitted).await?;
         standing.check(admitted, jobs)?;
         let mut start_tag = standing.start_tag;
@@ -70,12 +73,12 @@ impl Store {
 
     /// What is left of a member's allowance, in milliseconds of the device.
     pub async fn quota_left(&self, member: &str, period: i64, allowance_ms: i64) -> Result<i64, StoreError> {
-        let balance_ms: i64 =
-            sqlx::query_scalar("SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE member = ? AND period = ?")
-                .bind(member)
-                .bind(period)
-                .fetch_one(&self.read)
-                .await?;
+        let balance_ms: i64 = scalar!(
+            self.read,
+            "SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE member = $1 AND period = $2",
+            member,
+            period
+        )?;
         Ok(allowance_ms + balance_ms)
     }
 }
@@ -93,19 +96,13 @@ struct Standing {
 
 /// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the start tag is the later of virtual time and the
 /// member's last finish tag, the finish tag is the start tag plus cost over weight.
-async fn standing(tx: &mut Transaction<'_, Sqlite>, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
-    let standing = sqlx::query_as(
-        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = member.id AND state IN ('queued', 'leased', 'running'))
+async fn standing(tx: &mut Tx, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
+    let standing = one!(tx, "SELECT (SELECT COUNT(*) FROM job WHERE job.member = member.id AND state IN ('queued', 'leased', 'running'))
                     AS waiting,
-                (SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE ledger.member = member.id AND period = ?2)
+                (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE ledger.member = member.id AND period = $2)
                     AS balance_ms,
                 MAX(virtual_time, last_finish) AS start_tag
-         FROM member, fairness WHERE member.id = ?1",
-    )
-    .bind(admitted.member)
-    .bind(admitted.period)
-    .fetch_one(&mut **tx)
-    .await?;
+         FROM member, fairness WHERE member.id = $1", admitted.member, admitted.period)?;
     Ok(standing)
 }
 
@@ -124,7 +121,8 @@ impl Standing {
 }
 
 /// All that one job adds.
-const INSERT: &str = "
+const INSERT: Texts = Texts {
+    sqlite: "
     INSERT INTO recipe (id, body, model, created_at) VALUES ($2, $3, $4, $5) ON CONFLICT DO NOTHING;
     INSERT INTO recipe_parent (child, position, parent, idx, made_by)
         SELECT $2, key, value ->> 'recipe', value ->> 'index', $7 FROM json_each($6) WHERE true
@@ -134,37 +132,54 @@ const INSERT: &str = "
         VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
     UPDATE member SET last_finish = $12 WHERE id = $8;
-    SELECT * FROM job WHERE id = $1";
+    SELECT * FROM job WHERE id = $1",
+    postgres: "
+    WITH recipe AS (
+        INSERT INTO recipe (id, body, model, created_at) VALUES ($2, $3, $4, $5) ON CONFLICT DO NOTHING
+    ), parents AS (
+        INSERT INTO recipe_parent (child, position, parent, idx, made_by)
+            SELECT $2, key, value ->> 'recipe', CAST(value ->> 'index' AS BIGINT), $7 FROM json_each($6)
+            ON CONFLICT DO NOTHING
+    ), reserve AS (
+        INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5)
+    ), member AS (
+        UPDATE member SET last_finish = $12 WHERE id = $8
+    )
+    INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
+                     expires_at, created_at, private, reply, allowance_ms, shape, amount)
+        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20) RETURNING *",
+};
 
 async fn insert(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Tx,
     admitted: &Admitted<'_>,
     job: &NewJob,
     start_tag: i64,
 ) -> Result<Job, StoreError> {
     let parents = job.recipe.origin.as_ref().map(|origin| canonical::to_string(&origin.parents));
-    let enqueued = sqlx::query_as(INSERT)
-        .bind(&job.id)
-        .bind(job.recipe.id().to_string())
-        .bind(canonical::to_string(&job.recipe))
-        .bind(job.recipe.model.to_string())
-        .bind(admitted.now)
-        .bind(parents.as_deref().unwrap_or("[]"))
-        .bind(job.recipe.origin.as_ref().map(|origin| origin.made_by.as_str()))
-        .bind(admitted.member)
-        .bind(admitted.channel)
-        .bind(admitted.lane as i64)
-        .bind(start_tag)
-        .bind(start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64)
-        .bind(job.estimate_ms)
-        .bind(admitted.expires_at)
-        .bind(admitted.private)
-        .bind(&job.reply)
-        .bind(admitted.allowance_ms)
-        .bind(admitted.period)
-        .bind(job.recipe.shape().to_string())
-        .bind(job.recipe.amount())
-        .fetch_one(&mut **tx)
-        .await?;
+    let enqueued = one!(
+        tx,
+        INSERT,
+        &job.id,
+        job.recipe.id().to_string(),
+        canonical::to_string(&job.recipe),
+        job.recipe.model.to_string(),
+        admitted.now,
+        parents.as_deref().unwrap_or("[]"),
+        job.recipe.origin.as_ref().map(|origin| origin.made_by.as_str()),
+        admitted.member,
+        admitted.channel,
+        admitted.lane as i64,
+        start_tag,
+        start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64,
+        job.estimate_ms,
+        admitted.expires_at,
+        admitted.private,
+        &job.reply,
+        admitted.allowance_ms,
+        admitted.period,
+        job.recipe.shape().to_string(),
+        job.recipe.amount()
+    )?;
     Ok(enqueued)
 }

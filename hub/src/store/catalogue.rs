@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Store, StoreError, read_json, view::Channel};
+use super::{
+    Store, StoreError,
+    db::{all, execute, on, optional, scalars},
+    read_json,
+    view::Channel,
+};
 use crate::{
     canonical::Digest,
     model::{ModelSpec, Overflow},
@@ -34,6 +39,8 @@ pub struct Present {
     pub worker: String,
     /// The versions that it had in memory when it last asked for work.
     pub loaded: Vec<Digest>,
+    /// When it was last heard of.
+    pub seen_at: Millis,
 }
 
 /// A model version with what the hub has learnt of it.
@@ -52,42 +59,32 @@ impl Store {
     /// card are is for workers to say that serve it as no overflow, while there are any.
     pub async fn hello(&self, worker: &str, hello: &Hello, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query(
-            "INSERT INTO worker (name, seen_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET seen_at = ?2",
-        )
-        .bind(worker)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-        sqlx::query("DELETE FROM worker_model WHERE worker = ?").bind(worker).execute(&mut *tx).await?;
+        execute!(
+            tx,
+            "INSERT INTO worker (name, seen_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET seen_at = $2",
+            worker,
+            now
+        )?;
+        execute!(tx, "DELETE FROM worker_model WHERE worker = $1", worker)?;
         for spec in &hello.models {
             let digest = spec.digest().to_string();
             let after_ms = spec.overflow.map(after_ms);
-            sqlx::query(
-                "INSERT INTO model (digest, name, spec, first_seen, last_seen) VALUES (?1, ?2, ?3, ?4, ?4)
-                 ON CONFLICT (digest) DO UPDATE SET last_seen = ?4, spec = CASE WHEN ?5 IS NOT NULL AND EXISTS
-                   (SELECT 1 FROM worker_model AS can WHERE can.model = ?1 AND can.overflow_after_ms IS NULL)
-                   THEN spec ELSE ?3 END",
-            )
-            .bind(&digest)
-            .bind(&spec.name)
-            .bind(crate::canonical::to_string(&ModelSpec { overflow: None, ..spec.clone() }))
-            .bind(now)
-            .bind(after_ms)
-            .execute(&mut *tx)
-            .await?;
+            execute!(
+                tx,
+                "INSERT INTO model (digest, name, spec, first_seen, last_seen) VALUES ($1, $2, $3, $4, $4)
+                 ON CONFLICT (digest) DO UPDATE SET last_seen = $4, spec = CASE WHEN $5 IS NOT NULL AND EXISTS
+                   (SELECT 1 FROM worker_model AS can WHERE can.model = $1 AND can.overflow_after_ms IS NULL)
+                   THEN model.spec ELSE $3 END",
+                &digest,
+                &spec.name,
+                crate::canonical::to_string(&ModelSpec { overflow: None, ..spec.clone() }),
+                now,
+                after_ms
+            )?;
             let pool = hello.pools.iter().position(|pool| pool.models.contains(&spec.name));
-            let jobs = pool.map_or(1, |at| hello.pools[at].jobs.clamp(1, MOST_JOBS));
-            sqlx::query(
-                "INSERT OR IGNORE INTO worker_model (worker, model, pool, jobs, overflow_after_ms) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind(worker)
-            .bind(&digest)
-            .bind(pool.map_or(0, |at| at as i64 + 1))
-            .bind(jobs)
-            .bind(after_ms)
-            .execute(&mut *tx)
-            .await?;
+            let jobs = pool.map_or(1, |at| i64::from(hello.pools[at].jobs.clamp(1, MOST_JOBS)));
+            execute!(tx, "INSERT INTO worker_model (worker, model, pool, jobs, overflow_after_ms) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT DO NOTHING", worker, &digest, pool.map_or(0, |at| at as i64 + 1), jobs, after_ms)?;
         }
         tx.commit().await?;
         Ok(())
@@ -95,16 +92,10 @@ impl Store {
 
     /// What a worker serves; nothing if it has not announced itself to this database.
     pub async fn served_by_worker(&self, worker: &str, now: Millis) -> Result<Option<Served>, StoreError> {
-        let rows: Vec<ServedRow> = sqlx::query_as(
-            "SELECT model, model.name, overflow_after_ms, set_aside_until > ?2,
+        let rows: Vec<ServedRow> = all!(self.read, "SELECT model, model.name, overflow_after_ms, set_aside_until > $2,
                     EXISTS (SELECT 1 FROM shortage WHERE shortage.worker = worker.name)
              FROM worker LEFT JOIN worker_model ON worker_model.worker = worker.name LEFT JOIN model ON digest = model
-             WHERE worker.name = ?1",
-        )
-        .bind(worker)
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
+             WHERE worker.name = $1", worker, now)?;
         let Some((.., set_aside, short)) = rows.first().cloned() else {
             return Ok(None);
         };
@@ -117,68 +108,56 @@ impl Store {
 
     /// The failures of a worker in a row, and until when it is set aside because of them; nothing of one that is unknown.
     pub async fn standing(&self, worker: &str) -> Result<Option<(i64, Millis)>, StoreError> {
-        let standing = sqlx::query_as("SELECT failures, set_aside_until FROM worker WHERE name = ?")
-            .bind(worker)
-            .fetch_optional(&self.read)
-            .await?;
+        let standing =
+            optional!(self.read, "SELECT failures, set_aside_until FROM worker WHERE name = $1", worker)?;
         Ok(standing)
     }
 
     /// The newest version of every model that a worker ever announced, newest first.
     pub async fn models(&self) -> Result<Vec<KnownModel>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT digest, spec, cost_ratio FROM model AS m
+        let rows: Vec<Row> = all!(self.read, "SELECT digest, spec, cost_ratio FROM model AS m
              WHERE digest = (SELECT digest FROM model WHERE name = m.name ORDER BY last_seen DESC, digest LIMIT 1)
-             ORDER BY name",
-        )
-        .fetch_all(&self.read)
-        .await?;
+             ORDER BY name")?;
         rows.into_iter().map(known).collect()
     }
 
     /// One version, however old.
     pub async fn model(&self, digest: Digest) -> Result<Option<KnownModel>, StoreError> {
-        let row: Option<Row> = sqlx::query_as("SELECT digest, spec, cost_ratio FROM model WHERE digest = ?")
-            .bind(digest.to_string())
-            .fetch_optional(&self.read)
-            .await?;
+        let row: Option<Row> = optional!(
+            self.read,
+            "SELECT digest, spec, cost_ratio FROM model WHERE digest = $1",
+            digest.to_string()
+        )?;
         row.map(known).transpose()
     }
 
     /// The versions that these workers serve, those set aside left out.
     pub async fn served_by(&self, present: &[String], now: Millis) -> Result<HashSet<Digest>, StoreError> {
-        let served: Vec<String> = sqlx::query_scalar(
+        let served: Vec<String> = scalars!(
+            self.read,
             "SELECT DISTINCT model FROM worker_model JOIN worker ON worker.name = worker
-             WHERE worker IN (SELECT value FROM json_each(?)) AND set_aside_until <= ?",
-        )
-        .bind(crate::canonical::to_string(&present))
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
+             WHERE worker IN (SELECT value FROM json_each($1)) AND set_aside_until <= $2",
+            crate::canonical::to_string(&present),
+            now
+        )?;
         Ok(served.iter().filter_map(|text| text.parse().ok()).collect())
     }
 
     /// What can be given work: each place at which a job runs, of those workers that are present, with what it can serve
     /// and what keeps it busy.
     pub async fn fleet(&self, present: &[Present], now: Millis) -> Result<Vec<Server>, StoreError> {
-        let serves: Vec<Serves> = sqlx::query_as(
-            "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, COALESCE(ratio / cost_ratio, 1.0) AS factor,
-                    COALESCE(load_ms, CAST(1000 * COALESCE(spec ->> '$.cost.load', 0) AS INTEGER)) AS load_ms
+        let serves: Vec<Serves> = all!(self.read, "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, COALESCE(ratio / cost_ratio, 1.0) AS factor,
+                    COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT)) AS load_ms
              FROM worker_model JOIN worker ON worker.name = worker_model.worker JOIN model ON digest = worker_model.model
              LEFT JOIN pace ON pace.worker = worker_model.worker AND pace.model = worker_model.model
-             WHERE set_aside_until <= ?",
-        )
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
-        let busy: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT job.worker, pool, SUM(MAX(0, estimate_ms - (? - leased_at))) FROM job
+             WHERE set_aside_until <= $1", now)?;
+        let busy: Vec<(String, i64, i64)> = all!(
+            self.read,
+            "SELECT job.worker, pool, CAST(SUM(MAX(0, estimate_ms - ($1 - leased_at))) AS BIGINT) FROM job
              JOIN worker_model ON worker_model.worker = job.worker AND worker_model.model = job.model
              WHERE state IN ('leased', 'running') GROUP BY job.worker, pool",
-        )
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
+            now
+        )?;
         let mut pools: BTreeMap<(&str, i64), Vec<&Serves>> = BTreeMap::new();
         for row in &serves {
             pools.entry((row.worker.as_str(), row.pool)).or_default().push(row);
@@ -202,18 +181,10 @@ impl Store {
     /// Makes the web channels those of the settings. A channel that is no longer there keeps its posts.
     pub async fn put_channels(&self, channels: &[Channel]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        sqlx::query("UPDATE channel SET position = -1 WHERE surface = 'web'").execute(&mut *tx).await?;
+        execute!(tx, "UPDATE channel SET position = -1 WHERE surface = 'web'")?;
         for (position, channel) in channels.iter().enumerate() {
-            sqlx::query(
-                "INSERT INTO channel (id, title, topic, position) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (id) DO UPDATE SET title = ?2, topic = ?3, position = ?4 WHERE surface = 'web'",
-            )
-            .bind(&channel.id)
-            .bind(&channel.title)
-            .bind(&channel.topic)
-            .bind(position as i64)
-            .execute(&mut *tx)
-            .await?;
+            execute!(tx, "INSERT INTO channel (id, title, topic, position) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (id) DO UPDATE SET title = $2, topic = $3, position = $4 WHERE channel.surface = 'web'", &channel.id, &channel.title, &channel.topic, position as i64)?;
         }
         tx.commit().await?;
         Ok(())
@@ -221,11 +192,10 @@ impl Store {
 
     /// The web channels, in their order.
     pub async fn channels(&self) -> Result<Vec<Channel>, StoreError> {
-        let channels = sqlx::query_as(
-            "SELECT id, title, topic FROM channel WHERE position >= 0 AND surface = 'web' ORDER BY position",
-        )
-        .fetch_all(&self.read)
-        .await?;
+        let channels = all!(
+            self.read,
+            "SELECT id, title, topic FROM channel WHERE position >= 0 AND surface = 'web' ORDER BY position"
+        )?;
         Ok(channels)
     }
 }

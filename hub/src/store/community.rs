@@ -1,6 +1,10 @@
 //! Communities: their rooms and what holds in them.
 
-use super::{Member, Store, StoreError, people};
+use super::{
+    Member, Store, StoreError,
+    db::{all, execute, on, optional, scalar, scalars},
+    people,
+};
 use crate::{
     community::{Restriction, Room, Rules},
     seam::Millis,
@@ -45,29 +49,27 @@ impl Store {
             people::put(&mut tx, member, now).await?;
         }
         if let Some(room) = room {
-            sqlx::query(
-                "INSERT INTO community (id, name, created_at) VALUES (?, ?, ?)
+            execute!(
+                tx,
+                "INSERT INTO community (id, name, created_at) VALUES ($1, $2, $3)
                  ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-            )
-            .bind(&room.community)
-            .bind(&room.community_name)
-            .bind(now)
-            .execute(&mut *tx)
-            .await?;
-            let put = sqlx::query(
+                &room.community,
+                &room.community_name,
+                now
+            )?;
+            let put = execute!(
+                tx,
                 "INSERT INTO channel (id, title, topic, position, surface, community, mature)
-                 VALUES (?, ?, '', -1, ?, ?, ?)
+                 VALUES ($1, $2, '', -1, $3, $4, $5)
                  ON CONFLICT (id) DO UPDATE SET title = excluded.title, community = excluded.community,
-                     mature = excluded.mature WHERE surface = excluded.surface",
-            )
-            .bind(&room.id)
-            .bind(&room.title)
-            .bind(&room.surface)
-            .bind(&room.community)
-            .bind(room.mature)
-            .execute(&mut *tx)
-            .await?;
-            if put.rows_affected() == 0 {
+                     mature = excluded.mature WHERE channel.surface = excluded.surface",
+                &room.id,
+                &room.title,
+                &room.surface,
+                &room.community,
+                room.mature
+            )?;
+            if put == 0 {
                 return Err(StoreError::Missing(format!("channel “{}” on {}", room.id, room.surface)));
             }
         }
@@ -77,16 +79,15 @@ impl Store {
 
     /// Marks a community as guided; `true` if it was not. A community that is not there is made.
     pub async fn first_visit(&self, community: &str, name: &str, now: Millis) -> Result<bool, StoreError> {
-        let marked = sqlx::query(
-            "INSERT INTO community (id, name, created_at, guided_at) VALUES (?1, ?2, ?3, ?3)
-             ON CONFLICT (id) DO UPDATE SET guided_at = ?3 WHERE guided_at IS NULL",
-        )
-        .bind(community)
-        .bind(name)
-        .bind(now)
-        .execute(&self.write)
-        .await?;
-        Ok(marked.rows_affected() > 0)
+        let marked = execute!(
+            self.write,
+            "INSERT INTO community (id, name, created_at, guided_at) VALUES ($1, $2, $3, $3)
+             ON CONFLICT (id) DO UPDATE SET guided_at = $3 WHERE community.guided_at IS NULL",
+            community,
+            name,
+            now
+        )?;
+        Ok(marked > 0)
     }
 
     /// A channel as admission sees it, for a member where there is one; nothing for a channel that is not there (any more).
@@ -96,8 +97,7 @@ impl Store {
         who: Option<&Member>,
         now: Millis,
     ) -> Result<Option<Ground>, StoreError> {
-        let ground = sqlx::query_as(
-            "SELECT community, mature, paused,
+        let ground = optional!(self.read, "SELECT community, mature, paused,
                     NOT EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community)
                     OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id)
                         AS open,
@@ -105,29 +105,18 @@ impl Store {
                         AS blocked_words,
                     (SELECT json_group_array(model) FROM paused_model AS p WHERE p.community = c.community)
                         AS paused_models,
-                    EXISTS (SELECT 1 FROM restriction AS r WHERE r.community = c.community AND r.member = ?2
-                            AND (until IS NULL OR until > ?3)) AS restricted,
+                    EXISTS (SELECT 1 FROM restriction AS r WHERE r.community = c.community AND r.member = $2
+                            AND (until IS NULL OR until > $3)) AS restricted,
                     COALESCE(defaults, '') AS defaults
-             FROM channel AS c LEFT JOIN preference ON preference.member = ?2
-             WHERE id = ?1 AND (position >= 0 OR surface <> 'web')",
-        )
-        .bind(channel)
-        .bind(who.map(|who| &who.id))
-        .bind(now)
-        .fetch_optional(&self.read)
-        .await?;
+             FROM channel AS c LEFT JOIN preference ON preference.member = $2
+             WHERE id = $1 AND (position >= 0 OR surface <> 'web')", channel, who.map(|who| &who.id), now)?;
         Ok(ground)
     }
 
     /// Names of channels that a moderator opened and that take prompts, at most five.
     pub async fn open_titles(&self, community: &str) -> Result<Vec<String>, StoreError> {
-        let titles = sqlx::query_scalar(
-            "SELECT COALESCE(title, o.channel) FROM open_channel AS o LEFT JOIN channel ON channel.id = o.channel
-             WHERE o.community = ? AND COALESCE(paused, 0) = 0 ORDER BY 1 LIMIT 5",
-        )
-        .bind(community)
-        .fetch_all(&self.read)
-        .await?;
+        let titles = scalars!(self.read, "SELECT COALESCE(title, o.channel) FROM open_channel AS o LEFT JOIN channel ON channel.id = o.channel
+             WHERE o.community = $1 AND NOT COALESCE(paused, FALSE) ORDER BY 1 LIMIT 5", community)?;
         Ok(titles)
     }
 
@@ -138,16 +127,15 @@ impl Store {
         who: &Member,
         now: Millis,
     ) -> Result<Option<Restriction>, StoreError> {
-        let row: Option<(Option<Millis>, String)> = sqlx::query_as(
+        let row: Option<(Option<Millis>, String)> = optional!(
+            self.read,
             "SELECT until, reason FROM restriction
-             WHERE (?1 IS NULL OR community = ?1) AND member = ?2 AND (until IS NULL OR until > ?3)
+             WHERE ($1 IS NULL OR community = $1) AND member = $2 AND (until IS NULL OR until > $3)
              ORDER BY kind LIMIT 1",
-        )
-        .bind(community)
-        .bind(&who.id)
-        .bind(now)
-        .fetch_optional(&self.read)
-        .await?;
+            community,
+            &who.id,
+            now
+        )?;
         Ok(row.map(|(until, reason)| Restriction { member: who.clone(), until, reason }))
     }
 
@@ -156,75 +144,72 @@ impl Store {
         if roles.is_empty() {
             return Ok(None);
         }
-        let largest = sqlx::query_scalar(
+        let largest = scalar!(
+            self.read,
             "SELECT MAX(gpu_ms) FROM role_allowance
-             WHERE community = ? AND role IN (SELECT value FROM json_each(?))",
-        )
-        .bind(community)
-        .bind(crate::canonical::to_string(&roles))
-        .fetch_one(&self.read)
-        .await?;
+             WHERE community = $1 AND role IN (SELECT value FROM json_each($2))",
+            community,
+            crate::canonical::to_string(&roles)
+        )?;
         Ok(largest)
     }
 
     /// What was granted to a member in a period.
     pub async fn granted(&self, member: &str, period: i64) -> Result<i64, StoreError> {
-        let sum = sqlx::query_scalar(
-            "SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE member = ? AND period = ? AND kind = 'grant'",
-        )
-        .bind(member)
-        .bind(period)
-        .fetch_one(&self.read)
-        .await?;
+        let sum = scalar!(
+            self.read,
+            "SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE member = $1 AND period = $2 AND kind = 'grant'",
+            member,
+            period
+        )?;
         Ok(sum)
     }
 
     /// Words that a community blocks.
     pub async fn blocked_words(&self, community: &str) -> Result<Vec<String>, StoreError> {
-        self.listed("SELECT word FROM blocked_word WHERE community = ? ORDER BY word", community).await
+        self.listed("SELECT word FROM blocked_word WHERE community = $1 ORDER BY word", community).await
     }
 
     /// Names of models that a community paused.
     pub async fn paused_models(&self, community: &str) -> Result<Vec<String>, StoreError> {
-        self.listed("SELECT model FROM paused_model WHERE community = ? ORDER BY model", community).await
+        self.listed("SELECT model FROM paused_model WHERE community = $1 ORDER BY model", community).await
     }
 
     /// Everything that holds in a community now.
     pub async fn rules(&self, community: &str, now: Millis) -> Result<Rules, StoreError> {
-        let allowances =
-            sqlx::query_as("SELECT role, gpu_ms FROM role_allowance WHERE community = ? ORDER BY role")
-                .bind(community)
-                .fetch_all(&self.read)
-                .await?;
+        let allowances = all!(
+            self.read,
+            "SELECT role, gpu_ms FROM role_allowance WHERE community = $1 ORDER BY role",
+            community
+        )?;
         Ok(Rules {
             allowances,
             blocked_words: self.blocked_words(community).await?,
             paused_models: self.paused_models(community).await?,
             paused_channels: self
-                .listed("SELECT id FROM channel WHERE community = ? AND paused ORDER BY id", community)
+                .listed("SELECT id FROM channel WHERE community = $1 AND paused ORDER BY id", community)
                 .await?,
             open_channels: self
-                .listed("SELECT channel FROM open_channel WHERE community = ? ORDER BY channel", community)
+                .listed("SELECT channel FROM open_channel WHERE community = $1 ORDER BY channel", community)
                 .await?,
             restricted: self.restricted(community, now).await?,
         })
     }
 
     async fn restricted(&self, community: &str, now: Millis) -> Result<Vec<Restriction>, StoreError> {
-        let rows: Vec<(String, String, Option<Millis>, String)> = sqlx::query_as(
+        let rows: Vec<(String, String, Option<Millis>, String)> = all!(
+            self.read,
             "SELECT member.id, member.name, until, reason FROM restriction JOIN member ON member.id = member
-             WHERE community = ? AND (until IS NULL OR until > ?) ORDER BY at DESC, member.id, kind",
-        )
-        .bind(community)
-        .bind(now)
-        .fetch_all(&self.read)
-        .await?;
+             WHERE community = $1 AND (until IS NULL OR until > $2) ORDER BY at DESC, member.id, kind",
+            community,
+            now
+        )?;
         let restriction =
             |(id, name, until, reason)| Restriction { member: Member { id, name }, until, reason };
         Ok(rows.into_iter().map(restriction).collect())
     }
 
     async fn listed(&self, sql: &'static str, community: &str) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar(sql).bind(community).fetch_all(&self.read).await?)
+        Ok(scalars!(self.read, sql, community)?)
     }
 }

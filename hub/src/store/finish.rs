@@ -1,12 +1,12 @@
 //! How jobs end: completed with outputs, failed, cancelled or expired. Each ending is one transaction that also
 //! settles or refunds the quota and records what must be posted.
 
-use sqlx::{Sqlite, Transaction};
-
 use super::{
-    Store, StoreError, illegal,
+    Store, StoreError,
+    db::{Texts, Tx, execute, on, one, optional},
+    illegal,
     learn::{blame, had_no_room, learn},
-    read_json,
+    read_json, turn,
 };
 use crate::{
     job::{Job, Output, State},
@@ -14,8 +14,6 @@ use crate::{
     recipe::Recipe,
     seam::Millis,
 };
-
-pub(super) type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
 
 /// A worker's word that a job is done.
 #[derive(Debug, Clone)]
@@ -87,24 +85,21 @@ impl Store {
         attempt: u32,
         output: &Output,
     ) -> Result<(), StoreError> {
-        let added = sqlx::query(
-            "INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
-             SELECT id, attempt, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM job
-             WHERE id = ?1 AND worker = ?2 AND attempt = ?3 AND state IN ('leased', 'running')",
-        )
-        .bind(job)
-        .bind(worker)
-        .bind(attempt)
-        .bind(output.idx)
-        .bind(output.blob.to_string())
-        .bind(&output.media_type)
-        .bind(output.bytes)
-        .bind(output.width)
-        .bind(output.height)
-        .bind(&output.safety)
-        .execute(&self.write)
-        .await?;
-        if added.rows_affected() == 0 {
+        let added = execute!(
+            self.write,
+            ADD_OUTPUT,
+            job,
+            worker,
+            i64::from(attempt),
+            output.idx,
+            output.blob.to_string(),
+            &output.media_type,
+            output.bytes,
+            output.width,
+            output.height,
+            &output.safety
+        )?;
+        if added == 0 {
             return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
         }
         Ok(())
@@ -185,7 +180,7 @@ impl Store {
 }
 
 /// Ends a job that has not ended, refunds it, and closes the gap it leaves in the member's tags.
-pub(super) async fn cancel(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+pub(super) async fn cancel(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, StoreError> {
     if job.state == State::Queued {
         close_gap(tx, job).await?;
     }
@@ -197,22 +192,20 @@ const WITHHELD: &str = "the result was withheld, because a classifier takes it f
                         elsewhere another prompt may help";
 
 /// Ends a job whose results are not to be shown. It is a failure, so it is refunded; the worker is not to blame.
-pub(super) async fn withhold(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+pub(super) async fn withhold(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, StoreError> {
     if !job.state.is_held() {
         return Err(illegal(&job.id, job.state, State::Failed));
     }
     end(tx, job, End::Failed(WITHHELD), now).await
 }
 
-async fn by_id(tx: Tx<'_, '_>, job: &str) -> Result<Job, StoreError> {
-    sqlx::query_as("SELECT * FROM job WHERE id = ?")
-        .bind(job)
-        .fetch_optional(&mut **tx)
-        .await?
+async fn by_id(tx: &mut Tx, job: &str) -> Result<Job, StoreError> {
+    turn::of_job(tx, job).await?;
+    optional!(tx, "SELECT * FROM job WHERE id = $1", job)?
         .ok_or_else(|| StoreError::Missing(format!("job {job}")))
 }
 
-async fn held(tx: Tx<'_, '_>, job: &str, worker: &str, attempt: u32) -> Result<Job, StoreError> {
+async fn held(tx: &mut Tx, job: &str, worker: &str, attempt: u32) -> Result<Job, StoreError> {
     let found = by_id(tx, job).await?;
     let holds = found.state.is_held()
         && found.attempt == i64::from(attempt)
@@ -222,6 +215,20 @@ async fn held(tx: Tx<'_, '_>, job: &str, worker: &str, attempt: u32) -> Result<J
     }
     Ok(found)
 }
+
+/// An attempt that ends meanwhile adds nothing.
+const ADD_OUTPUT: Texts = Texts {
+    sqlite: "
+    INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
+        SELECT id, attempt, $4, $5, $6, $7, $8, $9, $10 FROM job
+        WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
+    postgres: "
+    INSERT INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
+        SELECT id, attempt, $4, $5, $6, $7, $8, $9, $10 FROM job
+        WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running') FOR NO KEY UPDATE
+        ON CONFLICT (job, attempt, idx) DO UPDATE SET blob = $5, media_type = $6, bytes = $7, width = $8, height = $9,
+            safety = $10",
+};
 
 /// A job with what is needed to settle it.
 #[derive(sqlx::FromRow)]
@@ -250,18 +257,14 @@ impl Account {
     }
 }
 
-async fn account(tx: Tx<'_, '_>, job: &str) -> Result<Account, StoreError> {
-    sqlx::query_as(
-        "SELECT job.*, body, model.spec ->> '$.cost' AS announced, -gpu_ms AS reserved_ms,
+async fn account(tx: &mut Tx, job: &str) -> Result<Account, StoreError> {
+    turn::of_job(tx, job).await?;
+    optional!(tx, "SELECT job.*, body, model.spec -> 'cost' AS announced, -gpu_ms AS reserved_ms,
                 (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
-                (SELECT SUM(l.gpu_ms) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
+                (SELECT CAST(SUM(l.gpu_ms) AS BIGINT) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
                     AS balance_ms
          FROM job JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
-         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = ?",
-    )
-    .bind(job)
-    .fetch_optional(&mut **tx)
-    .await?
+         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = $1", job)?
     .ok_or_else(|| StoreError::Missing(format!("job {job}")))
 }
 
@@ -290,37 +293,44 @@ impl End<'_> {
 
 /// The end of a job: its state, what is settled or refunded of the reservation, and what is owed to the surface that its
 /// channel is on.
-async fn end(tx: Tx<'_, '_>, job: &Job, end: End<'_>, now: Millis) -> Result<Job, StoreError> {
+async fn end(tx: &mut Tx, job: &Job, end: End<'_>, now: Millis) -> Result<Job, StoreError> {
     let (reason, cost_ms, charge_ms) = match end {
         End::Success { cost_ms, charge_ms } => (None, Some(cost_ms), charge_ms),
         End::Failed(reason) => (Some(reason), None, 0),
         End::Expired => (Some("no worker was free for it in time"), None, 0),
         End::Cancelled => (None, None, 0),
     };
-    let job = sqlx::query_as(
-        "INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
-             SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
-             FROM ledger WHERE job = $1 AND kind = 'reserve';
-         INSERT INTO outbox (job, surface, created_at, next_at)
-             SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING;
-         UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
-             WHERE id = $1 RETURNING *",
-    )
-    .bind(&job.id)
-    .bind(end.state())
-    .bind(charge_ms)
-    .bind(now)
-    .bind(&job.channel)
-    .bind(reason)
-    .bind(cost_ms)
-    .fetch_one(&mut **tx)
-    .await?;
+    let job = one!(tx, END, &job.id, end.state().as_str(), charge_ms, now, &job.channel, reason, cost_ms)?;
     Ok(job)
 }
 
+const END: Texts = Texts {
+    sqlite: "
+    INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
+        SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
+        FROM ledger WHERE job = $1 AND kind = 'reserve';
+    INSERT INTO outbox (job, surface, created_at, next_at)
+        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING;
+    UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
+        WHERE id = $1 RETURNING *",
+    postgres: "
+    WITH account AS (
+        INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
+        SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
+        FROM ledger WHERE job = $1 AND kind = 'reserve'
+    ), post AS (
+        INSERT INTO outbox (job, surface, created_at, next_at)
+        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING
+    ), live AS (
+        DELETE FROM live WHERE job = $1
+    )
+    UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
+        WHERE id = $1 RETURNING *",
+};
+
 /// After the last attempt the job fails; before, it goes back with exponential back-off.
 pub(super) async fn put_back_or_fail(
-    tx: Tx<'_, '_>,
+    tx: &mut Tx,
     job: &Job,
     reason: &str,
     retry: Retry,
@@ -344,38 +354,32 @@ pub(super) async fn put_back_or_fail(
         };
         return end(tx, job, End::Failed(&format!("{reason}{advice}")), now).await;
     };
-    let job = sqlx::query_as(
-        "UPDATE job SET state = 'queued', not_before = ?, reason = ?, worker = NULL, lease_until = NULL
-         WHERE id = ? RETURNING *",
-    )
-    .bind(now + wait)
-    .bind(reason)
-    .bind(&job.id)
-    .fetch_one(&mut **tx)
-    .await?;
+    let job = one!(
+        tx,
+        "UPDATE job SET state = 'queued', not_before = $1, reason = $2, worker = NULL, lease_until = NULL
+         WHERE id = $3 RETURNING *",
+        now + wait,
+        reason,
+        &job.id
+    )?;
     Ok(job)
 }
 
-pub(super) async fn expire(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job, StoreError> {
+pub(super) async fn expire(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, StoreError> {
     end(tx, job, End::Expired, now).await
 }
 
 /// A job cancelled before it was served must not cost the member its place: later tags move up.
-async fn close_gap(tx: Tx<'_, '_>, job: &Job) -> Result<(), StoreError> {
+async fn close_gap(tx: &mut Tx, job: &Job) -> Result<(), StoreError> {
     let gap = job.finish_tag - job.start_tag;
-    sqlx::query(
-        "UPDATE job SET start_tag = start_tag - ?1, finish_tag = finish_tag - ?1
-         WHERE member = ?2 AND state = 'queued' AND start_tag >= ?3",
-    )
-    .bind(gap)
-    .bind(&job.member)
-    .bind(job.finish_tag)
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query("UPDATE member SET last_finish = MAX(0, last_finish - ?) WHERE id = ?")
-        .bind(gap)
-        .bind(&job.member)
-        .execute(&mut **tx)
-        .await?;
+    execute!(
+        tx,
+        "UPDATE job SET start_tag = start_tag - $1, finish_tag = finish_tag - $1
+         WHERE member = $2 AND state = 'queued' AND start_tag >= $3",
+        gap,
+        &job.member,
+        job.finish_tag
+    )?;
+    execute!(tx, "UPDATE member SET last_finish = MAX(0, last_finish - $1) WHERE id = $2", gap, &job.member)?;
     Ok(())
 }

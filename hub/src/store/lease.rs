@@ -1,13 +1,18 @@
 //! Giving jobs to workers, and taking them back when a worker falls silent.
 
-use sqlx::{Sqlite, Transaction};
-
 use super::{
     Store, StoreError,
-    finish::{Retry, put_back_or_fail},
+    db::{Texts, Tx, all, execute, on, optional, scalar_optional, scalars},
+    finish::{Retry, expire, put_back_or_fail},
     pick::{Search, pick},
+    turn,
 };
-use crate::{job::Job, recipe::Recipe, seam::Millis, store::read_json};
+use crate::{
+    job::{Job, State},
+    recipe::Recipe,
+    seam::Millis,
+    store::read_json,
+};
 
 /// A job put into a worker's hands.
 #[derive(Debug, Clone)]
@@ -29,13 +34,14 @@ impl Store {
     /// Leases to a worker the first job in the fair order that it can serve, with those that run together with it, and
     /// moves virtual time to them. Gives none if there is none.
     pub async fn lease(&self, search: &Search<'_>, lease_until: Millis) -> Result<Vec<Leased>, StoreError> {
-        if self.next_for(search).await?.is_none() {
+        // A look does not take SQLite's only writer from the others.
+        if self.is_alone() && self.next_for(search).await?.is_none() {
             return Ok(Vec::new());
         }
         let mut tx = self.begin().await?;
         let mut leased = Vec::new();
         for id in pick(&mut tx, search).await? {
-            leased.push(take(&mut tx, search, &id, lease_until).await?);
+            leased.extend(take(&mut tx, search, &id, lease_until).await?);
         }
         tx.commit().await?;
         Ok(leased)
@@ -46,27 +52,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`] if that attempt does not hold the job.
     pub async fn release(&self, job: &str, worker: &str, attempt: u32) -> Result<Job, StoreError> {
-        let released: Option<Job> = sqlx::query_as(
+        let released: Option<Job> = optional!(
+            self.write,
             "UPDATE job SET state = 'queued', worker = NULL, lease_until = NULL, returned = returned + 1
-             WHERE id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running') RETURNING *",
-        )
-        .bind(job)
-        .bind(worker)
-        .bind(attempt)
-        .fetch_optional(&self.write)
-        .await?;
+             WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running') RETURNING *",
+            job,
+            worker,
+            i64::from(attempt)
+        )?;
         released.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })
     }
 
     /// Takes back every job that a worker holds, which stops. None of them counts as an attempt.
     pub async fn release_all(&self, worker: &str) -> Result<Vec<Job>, StoreError> {
-        let released = sqlx::query_as(
+        let released = all!(
+            self.write,
             "UPDATE job SET state = 'queued', worker = NULL, lease_until = NULL, returned = returned + 1
-             WHERE worker = ? AND state IN ('leased', 'running') RETURNING *",
-        )
-        .bind(worker)
-        .fetch_all(&self.write)
-        .await?;
+             WHERE worker = $1 AND state IN ('leased', 'running') RETURNING *",
+            worker
+        )?;
         Ok(released)
     }
 
@@ -81,17 +85,16 @@ impl Store {
         attempt: u32,
         lease_until: Millis,
     ) -> Result<(), StoreError> {
-        let changed = sqlx::query(
-            "UPDATE job SET state = 'running', lease_until = ?
-             WHERE id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running')",
-        )
-        .bind(lease_until)
-        .bind(job)
-        .bind(worker)
-        .bind(attempt)
-        .execute(&self.write)
-        .await?;
-        if changed.rows_affected() == 0 {
+        let changed = execute!(
+            self.write,
+            "UPDATE job SET state = 'running', lease_until = $1
+             WHERE id = $2 AND worker = $3 AND attempt = $4 AND state IN ('leased', 'running')",
+            lease_until,
+            job,
+            worker,
+            i64::from(attempt)
+        )?;
+        if changed == 0 {
             return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
         }
         Ok(())
@@ -104,91 +107,101 @@ impl Store {
         worker: &str,
         attempt: u32,
     ) -> Result<Option<(Job, Recipe)>, StoreError> {
-        let row: Option<HeldRow> = sqlx::query_as(
+        let row: Option<HeldRow> = optional!(
+            self.read,
             "SELECT job.*, body FROM job JOIN recipe ON recipe.id = recipe
-             WHERE job.id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running')",
-        )
-        .bind(job)
-        .bind(worker)
-        .bind(attempt)
-        .fetch_optional(&self.read)
-        .await?;
+             WHERE job.id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
+            job,
+            worker,
+            i64::from(attempt)
+        )?;
         row.map(|row| Ok((row.job, read_json("recipe", &row.body)?))).transpose()
     }
 
     /// Whether that attempt holds the job.
     pub async fn holds(&self, job: &str, worker: &str, attempt: u32) -> Result<bool, StoreError> {
-        let held: Option<i64> = sqlx::query_scalar(
-            "SELECT 1 FROM job WHERE id = ? AND worker = ? AND attempt = ? AND state IN ('leased', 'running')",
-        )
-        .bind(job)
-        .bind(worker)
-        .bind(attempt)
-        .fetch_optional(&self.read)
-        .await?;
+        let held: Option<i64> = scalar_optional!(
+            self.read,
+            "SELECT CAST(1 AS BIGINT) FROM job WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
+            job,
+            worker,
+            i64::from(attempt)
+        )?;
         Ok(held.is_some())
     }
 
     /// Takes back every job whose lease ran out, and gives up those that waited too long for a worker.
     /// Returns the jobs as they now are.
     pub async fn sweep(&self, now: Millis, retry: Retry) -> Result<Vec<Job>, StoreError> {
-        let overdue: i64 = sqlx::query_scalar(
-            "SELECT (SELECT COUNT(*) FROM job WHERE state IN ('leased', 'running') AND lease_until < ?1)
-                  + (SELECT COUNT(*) FROM job WHERE state = 'queued' AND expires_at <= ?1)",
-        )
-        .bind(now)
-        .fetch_one(&self.read)
-        .await?;
-        if overdue == 0 {
-            return Ok(Vec::new());
-        }
-        let mut tx = self.begin().await?;
-        let lost: Vec<Job> =
-            sqlx::query_as("SELECT * FROM job WHERE state IN ('leased', 'running') AND lease_until < ?")
-                .bind(now)
-                .fetch_all(&mut *tx)
-                .await?;
+        let overdue: Vec<String> = scalars!(
+            self.read,
+            "SELECT id FROM job WHERE state IN ('leased', 'running') AND lease_until < $1
+             UNION ALL SELECT id FROM job WHERE state = 'queued' AND expires_at <= $1 ORDER BY id",
+            now
+        )?;
         let mut changed = Vec::new();
-        for job in lost {
+        for job in overdue {
+            changed.extend(self.take_back(&job, now, retry).await?);
+        }
+        Ok(changed)
+    }
+
+    /// Takes back a job that is overdue, if it still is.
+    async fn take_back(&self, job: &str, now: Millis, retry: Retry) -> Result<Option<Job>, StoreError> {
+        let mut tx = self.begin().await?;
+        turn::of_job(&mut tx, job).await?;
+        let job: Option<Job> = optional!(
+            tx,
+            "SELECT * FROM job WHERE id = $1 AND (state IN ('leased', 'running') AND lease_until < $2
+                                                  OR state = 'queued' AND expires_at <= $2)",
+            job,
+            now
+        )?;
+        let Some(job) = job else {
+            return Ok(None);
+        };
+        let mut job = job;
+        if job.state.is_held() {
             let worker = job.worker.clone().unwrap_or_default();
             let reason = format!("the worker {worker} fell silent while running it");
-            changed.push(put_back_or_fail(&mut tx, &job, &reason, retry, now).await?);
+            job = put_back_or_fail(&mut tx, &job, &reason, retry, now).await?;
         }
-        let stale: Vec<Job> = sqlx::query_as("SELECT * FROM job WHERE state = 'queued' AND expires_at <= ?")
-            .bind(now)
-            .fetch_all(&mut *tx)
-            .await?;
-        for job in stale {
-            changed.push(super::finish::expire(&mut tx, &job, now).await?);
+        if job.state == State::Queued && job.expires_at <= now {
+            job = expire(&mut tx, &job, now).await?;
         }
         tx.commit().await?;
-        Ok(changed)
+        Ok(Some(job))
     }
 }
 
+/// Nothing, if another hub gave the job away meanwhile.
 async fn take(
-    tx: &mut Transaction<'_, Sqlite>,
+    tx: &mut Tx,
     search: &Search<'_>,
     id: &str,
     lease_until: Millis,
-) -> Result<Leased, StoreError> {
-    let job: Job = sqlx::query_as(
-        "UPDATE job SET state = 'leased', worker = ?, lease_until = ?, leased_at = ?, attempt = attempt + 1
-         WHERE id = ? RETURNING *",
-    )
-    .bind(search.worker)
-    .bind(lease_until)
-    .bind(search.now)
-    .bind(id)
-    .fetch_one(&mut **tx)
-    .await?;
-    sqlx::query("UPDATE fairness SET virtual_time = MAX(virtual_time, ?)")
-        .bind(job.start_tag)
-        .execute(&mut **tx)
-        .await?;
-    let body: String = sqlx::query_scalar("SELECT body FROM recipe WHERE id = ?")
-        .bind(job.recipe.to_string())
-        .fetch_one(&mut **tx)
-        .await?;
-    Ok(Leased { job, recipe: read_json("recipe", &body)? })
+) -> Result<Option<Leased>, StoreError> {
+    let row: Option<HeldRow> = optional!(tx, TAKE, search.worker, lease_until, search.now, id)?;
+    let Some(HeldRow { job, body }) = row else {
+        return Ok(None);
+    };
+    execute!(tx, SERVED, job.start_tag)?;
+    Ok(Some(Leased { job, recipe: read_json("recipe", &body)? }))
 }
+
+const TAKE: Texts = Texts {
+    sqlite: "
+    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
+        WHERE id = $4 RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
+    postgres: "
+    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
+        WHERE id = (SELECT id FROM job WHERE id = $4 AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED)
+        RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
+};
+
+/// Virtual time moves on to what is served. On PostgreSQL it is a sequence, for which no transaction waits; that of two hubs
+/// at the same moment the lesser may win does no harm, as the next job moves it on.
+const SERVED: Texts = Texts {
+    sqlite: "UPDATE fairness SET virtual_time = MAX(virtual_time, $1)",
+    postgres: "SELECT setval('fairness_clock', GREATEST(last_value, $1)) FROM fairness_clock",
+};

@@ -1,6 +1,10 @@
 //! Recipes and the graph of who was made from what.
 
-use super::{Store, StoreError, read_json};
+use super::{
+    Store, StoreError,
+    db::{all, on, scalar_optional},
+    read_json,
+};
 use crate::recipe::{Recipe, RecipeId};
 
 /// A neighbour in the lineage graph.
@@ -22,38 +26,26 @@ pub struct Relative {
 impl Store {
     /// A recipe by its id.
     pub async fn recipe(&self, id: RecipeId) -> Result<Option<Recipe>, StoreError> {
-        let body: Option<String> = sqlx::query_scalar("SELECT body FROM recipe WHERE id = ?")
-            .bind(id.to_string())
-            .fetch_optional(&self.read)
-            .await?;
+        let body: Option<String> =
+            scalar_optional!(self.read, "SELECT body FROM recipe WHERE id = $1", id.to_string())?;
         body.map(|body| read_json("recipe", &body)).transpose()
     }
 
     /// What a recipe was made from.
     pub async fn parents(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
-        let relatives = sqlx::query_as(
-            "SELECT recipe.id AS recipe, idx, made_by, body ->> 'prompt' AS prompt,
+        let relatives = all!(self.read, "SELECT recipe.id AS recipe, idx, made_by, body ->> 'prompt' AS prompt,
                     (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
-             FROM recipe_parent JOIN recipe ON recipe.id = parent WHERE child = ? ORDER BY position",
-        )
-        .bind(id.to_string())
-        .fetch_all(&self.read)
-        .await?;
+             FROM recipe_parent JOIN recipe ON recipe.id = parent WHERE child = $1 ORDER BY position", id.to_string())?;
         Ok(relatives)
     }
 
     /// What was made from a recipe in public, newest first, at most 200.
     pub async fn children(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
-        let relatives = sqlx::query_as(
-            "SELECT recipe.id AS recipe, MIN(idx) AS idx, MIN(made_by) AS made_by, body ->> 'prompt' AS prompt,
+        let relatives = all!(self.read, "SELECT recipe.id AS recipe, MIN(idx) AS idx, MIN(made_by) AS made_by, body ->> 'prompt' AS prompt,
                     (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
              FROM recipe_parent JOIN recipe ON recipe.id = child
-             WHERE parent = ? AND EXISTS (SELECT 1 FROM job WHERE job.recipe = recipe.id AND NOT private)
-             GROUP BY recipe.id ORDER BY created_at DESC, recipe.id LIMIT 200",
-        )
-        .bind(id.to_string())
-        .fetch_all(&self.read)
-        .await?;
+             WHERE parent = $1 AND EXISTS (SELECT 1 FROM job WHERE job.recipe = recipe.id AND NOT private)
+             GROUP BY recipe.id ORDER BY created_at DESC, recipe.id LIMIT 200", id.to_string())?;
         Ok(relatives)
     }
 }

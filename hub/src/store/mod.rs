@@ -1,30 +1,32 @@
 //! The store: the only place with SQL. One transaction per step of the loop, named after the step.
 //!
-//! On SQLite there is one writer connection, so steps take turns in this process and never see `database is
-//! locked` from each other; readers use connections of their own (WAL). A connection is a thread, and the way there and back
-//! takes longer than most statements: those of a step that do not wait for each other's answers go in one text. Their
-//! parameters are named `$N`, because sqlx counts through all statements of a text, also the numbers of `?N` that one skips.
+//! It is SQLite on one machine, and PostgreSQL where several hubs share the work. On SQLite there is one writer connection, so
+//! steps take turns in this process and never see `database is locked` from each other; readers use connections of their own
+//! (WAL). A connection is a thread, and the way there and back takes longer than most statements: those of a step that do not
+//! wait for each other's answers go in one text. Their parameters are named `$N`, because sqlx counts through all statements
+//! of a text, also the numbers of `?N` that one skips. On PostgreSQL, such a text is one statement with `WITH`; what keeps
+//! steps apart there is in [`turn`].
 
 mod admit;
 mod catalogue;
 mod community;
+mod db;
 mod finish;
 mod learn;
 mod lease;
 mod lineage;
 mod moderate;
 mod outbox;
+mod peers;
 mod people;
 mod pick;
+mod transfer;
+mod turn;
 mod view;
 
 use std::{path::Path, time::Duration};
 
-use sqlx::{
-    Sqlite, SqlitePool, Transaction,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
-
+use self::db::{Pool, Tx, execute};
 pub use admit::{Admitted, NewJob};
 pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
@@ -35,26 +37,47 @@ pub use moderate::Desk;
 pub use outbox::{Due, WEB};
 pub use people::{Member, TokenKind};
 pub use pick::Search;
+pub use transfer::{MoveError, Moved};
 pub use view::{Channel, PostRow, Whole};
 
 use crate::job::State;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../migrations/sqlite");
-
 /// Connections to one database.
 #[derive(Clone)]
 pub struct Store {
-    write: SqlitePool,
-    read: SqlitePool,
+    write: Pool,
+    read: Pool,
 }
 
-/// How SQLite is opened.
-#[derive(Debug, Clone, Copy)]
+/// Which database, and how it is opened.
+#[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// `true` waits for the disk at every step (survives a power cut); `false` survives only a crash of the process.
+    /// For SQLite: `true` waits for the disk at every step (survives a power cut); `false` survives only a crash of the
+    /// process.
     pub full_sync: bool,
-    /// How long to wait for another process that holds the database.
+    /// For SQLite: how long to wait for another process that holds the database.
     pub busy_timeout: Duration,
+    /// PostgreSQL instead of SQLite.
+    pub postgres: Option<Postgres>,
+}
+
+/// A PostgreSQL database.
+#[derive(Clone)]
+pub struct Postgres {
+    /// Where it is, `postgres://user:password@host/database?…`
+    /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>).
+    pub url: String,
+    /// Most connections of this hub.
+    pub connections: u32,
+    /// After which the database gives a statement up.
+    pub statement_timeout: Duration,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address has a password in it.
+        to.debug_struct("Postgres").field("connections", &self.connections).finish_non_exhaustive()
+    }
 }
 
 /// What can go wrong below a step.
@@ -119,57 +142,51 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        // Primary result codes: https://www.sqlite.org/rescode.html
-        const BUSY: u32 = 5;
-        const LOCKED: u32 = 6;
-        const IO_ERROR: u32 = 10;
-        const FULL: u32 = 13;
-        let primary = error
-            .as_database_error()
-            .and_then(|database| database.code())
-            .and_then(|code| code.parse::<u32>().ok())
-            .map(|code| code & 0xff);
-        match primary {
-            Some(BUSY | LOCKED) => Self::Locked,
-            Some(FULL | IO_ERROR) => Self::DiskFull,
-            _ => Self::Other(error),
+        match db::fault(&error) {
+            Some(db::Fault::Locked) => Self::Locked,
+            Some(db::Fault::Full) => Self::DiskFull,
+            None => Self::Other(error),
         }
     }
 }
 
 impl Store {
-    /// Opens or creates the database `riff.sqlite` in `folder` and brings it up to date.
+    /// Opens or creates the database and brings it up to date: the one of the options, or `riff.sqlite` in `folder`.
     ///
     /// # Errors
-    /// If the file cannot be opened, is locked, or was made by a newer version.
-    pub async fn open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
-        let connect = SqliteConnectOptions::new()
-            .filename(folder.join("riff.sqlite"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(if options.full_sync { SqliteSynchronous::Full } else { SqliteSynchronous::Normal })
-            .foreign_keys(true)
-            .busy_timeout(options.busy_timeout);
-        let write = SqlitePoolOptions::new().max_connections(1).connect_with(connect.clone()).await?;
-        MIGRATIONS.run(&write).await?;
-        let read = SqlitePoolOptions::new().max_connections(4).connect_lazy_with(connect.read_only(true));
-        Ok(Self { write, read })
+    /// If it cannot be reached or opened, is locked, or was made by a newer version.
+    pub async fn open(folder: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
+        match &options.postgres {
+            Some(postgres) => {
+                let pool = db::postgres(postgres).await?;
+                Ok(Self { write: pool.clone(), read: pool })
+            }
+            None => {
+                let (write, read) = db::sqlite(&folder.join("riff.sqlite"), options).await?;
+                Ok(Self { write, read })
+            }
+        }
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.read).await?;
+        execute!(self.read, "SELECT 1")?;
         Ok(())
     }
 
-    /// Closes every connection, folding the write-ahead log into the database.
+    /// Closes every connection; SQLite folds its write-ahead log into the database.
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    /// Whether no other hub can be at work on this database.
+    pub fn is_alone(&self) -> bool {
+        matches!(self.write, Pool::Sqlite(_))
+    }
+
+    async fn begin(&self) -> Result<Tx, StoreError> {
+        self.write.begin().await
     }
 }
 

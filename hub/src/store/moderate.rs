@@ -1,15 +1,15 @@
 //! What moderators do, each act with its line in the log in one transaction.
 
-use sqlx::{Sqlite, Transaction};
-
-use super::{Member, Store, StoreError, finish, people};
+use super::{
+    Member, Store, StoreError,
+    db::{Tx, all, execute, on, one, optional, scalar},
+    finish, people, turn,
+};
 use crate::{
     community::{Act, AuditRow, tidy},
     job::Job,
     seam::Millis,
 };
-
-type Tx<'a, 'c> = &'a mut Transaction<'c, Sqlite>;
 
 /// Who acts where and when.
 #[derive(Debug, Clone, Copy)]
@@ -48,22 +48,21 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<AuditRow>, StoreError> {
-        let rows = sqlx::query_as(
+        let rows = all!(
+            self.read,
             "SELECT audit.id, who.name AS actor, act, COALESCE(person.name, subject) AS subject, detail, at
              FROM audit JOIN member AS who ON who.id = actor
              LEFT JOIN member AS person ON person.id = subject AND act IN ('grant', 'ban', 'unban', 'timeout')
-             WHERE community = ? AND audit.id < ? ORDER BY audit.id DESC LIMIT ?",
-        )
-        .bind(community)
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await?;
+             WHERE community = $1 AND audit.id < $2 ORDER BY audit.id DESC LIMIT $3",
+            community,
+            before.unwrap_or(i64::MAX),
+            limit
+        )?;
         Ok(rows)
     }
 }
 
-async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, StoreError> {
+async fn apply(tx: &mut Tx, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, StoreError> {
     let here = desk.community;
     match act {
         Act::Allow { role, gpu_ms } => allow(tx, here, role, *gpu_ms).await?,
@@ -77,32 +76,50 @@ async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, St
             return cancel_waiting(tx, desk, member).await;
         }
         Act::Unban { member } => {
-            run(tx, "DELETE FROM restriction WHERE community = ? AND member = ?", &[here, &member.id])
-                .await?;
+            execute!(tx, "DELETE FROM restriction WHERE community = $1 AND member = $2", here, &member.id)?;
         }
         Act::Block { word } => {
-            run(tx, "INSERT OR IGNORE INTO blocked_word VALUES (?, ?)", &[here, &tidy(word)]).await?;
+            execute!(
+                tx,
+                "INSERT INTO blocked_word VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                here,
+                &tidy(word)
+            )?;
         }
         Act::Unblock { word } => {
-            run(tx, "DELETE FROM blocked_word WHERE community = ? AND word = ?", &[here, &tidy(word)])
-                .await?;
+            execute!(tx, "DELETE FROM blocked_word WHERE community = $1 AND word = $2", here, &tidy(word))?;
         }
         Act::PauseModel { model } => pause_model(tx, here, model).await?,
         Act::ResumeModel { model } => {
-            run(tx, "DELETE FROM paused_model WHERE community = ? AND model = ?", &[here, model]).await?;
+            execute!(tx, "DELETE FROM paused_model WHERE community = $1 AND model = $2", here, model)?;
         }
         Act::PauseChannel { channel } => {
-            let sql = "UPDATE channel SET paused = 1 WHERE community = ? AND id = ?";
-            found(run(tx, sql, &[here, channel]).await?, || format!("channel “{channel}”"))?;
+            let paused = execute!(
+                tx,
+                "UPDATE channel SET paused = TRUE WHERE community = $1 AND id = $2",
+                here,
+                channel
+            )?;
+            found(paused, || format!("channel “{channel}”"))?;
         }
         Act::ResumeChannel { channel } => {
-            let sql = "UPDATE channel SET paused = 0 WHERE community = ? AND id = ?";
-            found(run(tx, sql, &[here, channel]).await?, || format!("channel “{channel}”"))?;
+            let paused = execute!(
+                tx,
+                "UPDATE channel SET paused = FALSE WHERE community = $1 AND id = $2",
+                here,
+                channel
+            )?;
+            found(paused, || format!("channel “{channel}”"))?;
         }
         Act::OpenChannels { channels } => {
-            run(tx, "DELETE FROM open_channel WHERE community = ?", &[here]).await?;
+            execute!(tx, "DELETE FROM open_channel WHERE community = $1", here)?;
             for channel in channels {
-                run(tx, "INSERT OR IGNORE INTO open_channel VALUES (?, ?)", &[here, channel]).await?;
+                execute!(
+                    tx,
+                    "INSERT INTO open_channel VALUES ($1, $2) ON CONFLICT DO NOTHING",
+                    here,
+                    channel
+                )?;
             }
         }
         Act::TakeDown { job } => return Ok(vec![take_down(tx, desk, job).await?]),
@@ -115,71 +132,66 @@ async fn apply(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<Vec<Job>, St
     Ok(Vec::new())
 }
 
-/// A statement with nothing but text in it; returns the rows it changed.
-async fn run(tx: Tx<'_, '_>, sql: &'static str, texts: &[&str]) -> Result<u64, StoreError> {
-    let query = texts.iter().fold(sqlx::query(sql), |query, text| query.bind(*text));
-    Ok(query.execute(&mut **tx).await?.rows_affected())
-}
-
 fn found(rows: u64, what: impl FnOnce() -> String) -> Result<(), StoreError> {
     if rows == 0 { Err(StoreError::Missing(what())) } else { Ok(()) }
 }
 
-async fn allow(tx: Tx<'_, '_>, community: &str, role: &str, gpu_ms: Option<i64>) -> Result<(), StoreError> {
-    run(tx, "DELETE FROM role_allowance WHERE community = ? AND role = ?", &[community, role]).await?;
+async fn allow(tx: &mut Tx, community: &str, role: &str, gpu_ms: Option<i64>) -> Result<(), StoreError> {
+    execute!(tx, "DELETE FROM role_allowance WHERE community = $1 AND role = $2", community, role)?;
     if let Some(gpu_ms) = gpu_ms {
-        sqlx::query("INSERT INTO role_allowance (community, role, gpu_ms) VALUES (?, ?, ?)")
-            .bind(community)
-            .bind(role)
-            .bind(gpu_ms)
-            .execute(&mut **tx)
-            .await?;
+        execute!(
+            tx,
+            "INSERT INTO role_allowance (community, role, gpu_ms) VALUES ($1, $2, $3)",
+            community,
+            role,
+            gpu_ms
+        )?;
     }
     Ok(())
 }
 
-async fn grant(tx: Tx<'_, '_>, desk: Desk<'_>, member: &Member, gpu_ms: i64) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO ledger (member, period, kind, gpu_ms, at) VALUES (?, ?, 'grant', ?, ?)")
-        .bind(&member.id)
-        .bind(desk.period)
-        .bind(gpu_ms)
-        .bind(desk.now)
-        .execute(&mut **tx)
-        .await?;
+async fn grant(tx: &mut Tx, desk: Desk<'_>, member: &Member, gpu_ms: i64) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO ledger (member, period, kind, gpu_ms, at) VALUES ($1, $2, 'grant', $3, $4)",
+        &member.id,
+        desk.period,
+        gpu_ms,
+        desk.now
+    )?;
     Ok(())
 }
 
 async fn restrict(
-    tx: Tx<'_, '_>,
+    tx: &mut Tx,
     desk: Desk<'_>,
     member: &Member,
     until: Option<Millis>,
     reason: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO restriction (community, member, kind, until, reason, at)
-         VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(desk.community)
-    .bind(&member.id)
-    .bind(if until.is_some() { "timeout" } else { "ban" })
-    .bind(until)
-    .bind(reason)
-    .bind(desk.now)
-    .execute(&mut **tx)
-    .await?;
+    execute!(
+        tx,
+        "INSERT INTO restriction (community, member, kind, until, reason, at) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (community, member, kind) DO UPDATE SET until = $4, reason = $5, at = $6",
+        desk.community,
+        &member.id,
+        if until.is_some() { "timeout" } else { "ban" },
+        until,
+        reason,
+        desk.now
+    )?;
     Ok(())
 }
 
-async fn cancel_waiting(tx: Tx<'_, '_>, desk: Desk<'_>, member: &Member) -> Result<Vec<Job>, StoreError> {
-    let waiting: Vec<Job> = sqlx::query_as(
+async fn cancel_waiting(tx: &mut Tx, desk: Desk<'_>, member: &Member) -> Result<Vec<Job>, StoreError> {
+    turn::of_member(tx, &member.id).await?;
+    let waiting: Vec<Job> = all!(
+        tx,
         "SELECT job.* FROM job JOIN channel ON channel.id = job.channel
-         WHERE job.member = ? AND community = ? AND state IN ('queued', 'leased', 'running')",
-    )
-    .bind(&member.id)
-    .bind(desk.community)
-    .fetch_all(&mut **tx)
-    .await?;
+         WHERE job.member = $1 AND community = $2 AND state IN ('queued', 'leased', 'running')",
+        &member.id,
+        desk.community
+    )?;
     let mut cancelled = Vec::new();
     for job in waiting {
         cancelled.push(finish::cancel(tx, &job, desk.now).await?);
@@ -187,60 +199,53 @@ async fn cancel_waiting(tx: Tx<'_, '_>, desk: Desk<'_>, member: &Member) -> Resu
     Ok(cancelled)
 }
 
-async fn pause_model(tx: Tx<'_, '_>, community: &str, model: &str) -> Result<(), StoreError> {
-    let known: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM model WHERE name = ?")
-        .bind(model)
-        .fetch_one(&mut **tx)
-        .await?;
+async fn pause_model(tx: &mut Tx, community: &str, model: &str) -> Result<(), StoreError> {
+    let known: i64 = scalar!(tx, "SELECT COUNT(*) FROM model WHERE name = $1", model)?;
     found(known as u64, || format!("model “{model}”"))?;
-    run(tx, "INSERT OR IGNORE INTO paused_model VALUES (?, ?)", &[community, model]).await?;
+    execute!(tx, "INSERT INTO paused_model VALUES ($1, $2) ON CONFLICT DO NOTHING", community, model)?;
     Ok(())
 }
 
-async fn job_here(tx: Tx<'_, '_>, community: &str, job: &str) -> Result<Job, StoreError> {
-    sqlx::query_as(
-        "SELECT job.* FROM job JOIN channel ON channel.id = job.channel WHERE job.id = ? AND community = ?",
-    )
-    .bind(job)
-    .bind(community)
-    .fetch_optional(&mut **tx)
-    .await?
+async fn job_here(tx: &mut Tx, community: &str, job: &str) -> Result<Job, StoreError> {
+    turn::of_job(tx, job).await?;
+    optional!(
+        tx,
+        "SELECT job.* FROM job JOIN channel ON channel.id = job.channel WHERE job.id = $1 AND community = $2",
+        job,
+        community
+    )?
     .ok_or_else(|| StoreError::Missing(format!("job “{job}”")))
 }
 
 /// From now on its member alone sees it. What has not ended is cancelled; what was to be posted is not.
-async fn take_down(tx: Tx<'_, '_>, desk: Desk<'_>, job: &str) -> Result<Job, StoreError> {
+async fn take_down(tx: &mut Tx, desk: Desk<'_>, job: &str) -> Result<Job, StoreError> {
     let job = job_here(tx, desk.community, job).await?;
     if !job.state.is_final() {
         finish::cancel(tx, &job, desk.now).await?;
     }
     for sql in [
-        "UPDATE post SET deleted_at = ? WHERE job = ? AND deleted_at IS NULL",
-        "UPDATE outbox SET delivered_at = ? WHERE job = ? AND delivered_at IS NULL",
+        "UPDATE post SET deleted_at = $1 WHERE job = $2 AND deleted_at IS NULL",
+        "UPDATE outbox SET delivered_at = $1 WHERE job = $2 AND delivered_at IS NULL",
     ] {
-        sqlx::query(sql).bind(desk.now).bind(&job.id).execute(&mut **tx).await?;
+        execute!(tx, sql, desk.now, &job.id)?;
     }
-    let job = sqlx::query_as("UPDATE job SET private = 1 WHERE id = ? RETURNING *")
-        .bind(&job.id)
-        .fetch_one(&mut **tx)
-        .await?;
+    let job = one!(tx, "UPDATE job SET private = TRUE WHERE id = $1 RETURNING *", &job.id)?;
     Ok(job)
 }
 
 /// A member's second report of the same job adds nothing.
-async fn log(tx: Tx<'_, '_>, desk: Desk<'_>, act: &Act) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO audit (community, actor, act, subject, detail, at) SELECT ?1, ?2, ?3, ?4, ?5, ?6
-         WHERE ?3 <> 'report' OR NOT EXISTS
-             (SELECT 1 FROM audit WHERE community = ?1 AND actor = ?2 AND act = ?3 AND subject = ?4)",
-    )
-    .bind(desk.community)
-    .bind(&desk.actor.id)
-    .bind(act.as_str())
-    .bind(act.subject())
-    .bind(act.detail())
-    .bind(desk.now)
-    .execute(&mut **tx)
-    .await?;
+async fn log(tx: &mut Tx, desk: Desk<'_>, act: &Act) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO audit (community, actor, act, subject, detail, at) SELECT $1, $2, $3, $4, $5, $6
+         WHERE $3 <> 'report' OR NOT EXISTS
+             (SELECT 1 FROM audit WHERE community = $1 AND actor = $2 AND act = $3 AND subject = $4)",
+        desk.community,
+        &desk.actor.id,
+        act.as_str(),
+        act.subject(),
+        act.detail(),
+        desk.now
+    )?;
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! Members and tokens. Tokens are stored hashed.
 
-use sqlx::{Sqlite, Transaction};
-
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    db::{Tx, execute, on, optional, scalar_optional},
+};
 use crate::{
     canonical::Digest,
     community::{Preferences, Remix},
@@ -48,10 +49,7 @@ impl Store {
     /// What a member prefers; the default for who never said.
     pub async fn preferences(&self, member: &str) -> Result<Preferences, StoreError> {
         let row: Option<(String, bool)> =
-            sqlx::query_as("SELECT defaults, remix FROM preference WHERE member = ?")
-                .bind(member)
-                .fetch_optional(&self.read)
-                .await?;
+            optional!(self.read, "SELECT defaults, remix FROM preference WHERE member = $1", member)?;
         Ok(row.map_or_else(Preferences::default, |(defaults, remix)| Preferences {
             defaults,
             remix: if remix { Remix::On } else { Remix::Off },
@@ -67,34 +65,28 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         put_unknown(&mut tx, who, now).await?;
-        sqlx::query("INSERT OR REPLACE INTO preference (member, defaults, remix) VALUES (?, ?, ?)")
-            .bind(&who.id)
-            .bind(&preferences.defaults)
-            .bind(preferences.remix == Remix::On)
-            .execute(&mut *tx)
-            .await?;
+        execute!(
+            tx,
+            "INSERT INTO preference (member, defaults, remix) VALUES ($1, $2, $3)
+             ON CONFLICT (member) DO UPDATE SET defaults = $2, remix = $3",
+            &who.id,
+            &preferences.defaults,
+            preferences.remix == Remix::On
+        )?;
         tx.commit().await?;
         Ok(())
     }
 
     /// A member by id.
     pub async fn member(&self, id: &str) -> Result<Option<Member>, StoreError> {
-        let found = sqlx::query_as("SELECT id, name FROM member WHERE id = ?")
-            .bind(id)
-            .fetch_optional(&self.read)
-            .await?;
+        let found = optional!(self.read, "SELECT id, name FROM member WHERE id = $1", id)?;
         Ok(found)
     }
 
     /// The first member with that name who already has a token: whom `riff token create` means.
     pub async fn token_member(&self, name: &str) -> Result<Option<Member>, StoreError> {
-        let found = sqlx::query_as(
-            "SELECT member.id, member.name FROM member JOIN token ON token.subject = member.id AND kind = 'member'
-             WHERE member.name = ? ORDER BY member.created_at LIMIT 1",
-        )
-        .bind(name)
-        .fetch_optional(&self.read)
-        .await?;
+        let found = optional!(self.read, "SELECT member.id, member.name FROM member JOIN token ON token.subject = member.id AND kind = 'member'
+             WHERE member.name = $1 ORDER BY member.created_at LIMIT 1", name)?;
         Ok(found)
     }
 
@@ -106,25 +98,25 @@ impl Store {
         subject: &str,
         now: Millis,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO token (hash, kind, subject, created_at) VALUES (?, ?, ?, ?)")
-            .bind(Digest::of_bytes(secret.as_bytes()).to_string())
-            .bind(kind.as_str())
-            .bind(subject)
-            .bind(now)
-            .execute(&self.write)
-            .await?;
+        execute!(
+            self.write,
+            "INSERT INTO token (hash, kind, subject, created_at) VALUES ($1, $2, $3, $4)",
+            Digest::of_bytes(secret.as_bytes()).to_string(),
+            kind.as_str(),
+            subject,
+            now
+        )?;
         Ok(())
     }
 
     /// Whom a token speaks for, if it is known and not revoked.
     pub async fn token_subject(&self, secret: &str, kind: TokenKind) -> Result<Option<String>, StoreError> {
-        let subject = sqlx::query_scalar(
-            "SELECT subject FROM token WHERE hash = ? AND kind = ? AND revoked_at IS NULL",
-        )
-        .bind(Digest::of_bytes(secret.as_bytes()).to_string())
-        .bind(kind.as_str())
-        .fetch_optional(&self.read)
-        .await?;
+        let subject = scalar_optional!(
+            self.read,
+            "SELECT subject FROM token WHERE hash = $1 AND kind = $2 AND revoked_at IS NULL",
+            Digest::of_bytes(secret.as_bytes()).to_string(),
+            kind.as_str()
+        )?;
         Ok(subject)
     }
 
@@ -135,47 +127,38 @@ impl Store {
         subject: &str,
         now: Millis,
     ) -> Result<u64, StoreError> {
-        let done = sqlx::query(
-            "UPDATE token SET revoked_at = ? WHERE kind = ? AND subject = ? AND revoked_at IS NULL",
-        )
-        .bind(now)
-        .bind(kind.as_str())
-        .bind(subject)
-        .execute(&self.write)
-        .await?;
-        Ok(done.rows_affected())
+        let revoked = execute!(
+            self.write,
+            "UPDATE token SET revoked_at = $1 WHERE kind = $2 AND subject = $3 AND revoked_at IS NULL",
+            now,
+            kind.as_str(),
+            subject
+        )?;
+        Ok(revoked)
     }
 }
 
 /// Adds a member, or renames one that is there.
-pub(super) async fn put(
-    tx: &mut Transaction<'_, Sqlite>,
-    member: &Member,
-    now: Millis,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO member (id, name, created_at) VALUES (?, ?, ?)
+pub(super) async fn put(tx: &mut Tx, member: &Member, now: Millis) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO member (id, name, created_at) VALUES ($1, $2, $3)
          ON CONFLICT (id) DO UPDATE SET name = excluded.name",
-    )
-    .bind(&member.id)
-    .bind(&member.name)
-    .bind(now)
-    .execute(&mut **tx)
-    .await?;
+        &member.id,
+        &member.name,
+        now
+    )?;
     Ok(())
 }
 
 /// Adds a member who is not there yet.
-pub(super) async fn put_unknown(
-    tx: &mut Transaction<'_, Sqlite>,
-    member: &Member,
-    now: Millis,
-) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO member (id, name, created_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-        .bind(&member.id)
-        .bind(&member.name)
-        .bind(now)
-        .execute(&mut **tx)
-        .await?;
+pub(super) async fn put_unknown(tx: &mut Tx, member: &Member, now: Millis) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "INSERT INTO member (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        &member.id,
+        &member.name,
+        now
+    )?;
     Ok(())
 }

@@ -3,9 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{Sqlite, SqliteExecutor, Transaction};
-
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    db::{Texts, Tx, all, on, scalar},
+};
 use crate::{
     canonical::{self, Digest},
     seam::Millis,
@@ -45,32 +46,51 @@ struct Candidate {
     due: Millis,
 }
 
-/// The jobs that a worker (?1) can be given now (?2), of the versions in a JSON array (?3), in the fair order. A job that is
-/// too large for its memory is left for another of the workers that are here (a JSON array, ?4), if one has not run out of
-/// memory for it, too. Of versions that it serves as overflow, it gets only the jobs in a JSON array (?6). What was learnt a day ago (86,400,000 ms) is forgotten.
+/// The jobs that a worker ($1) can be given now ($2), of the versions in a JSON array ($3), in the fair order. A job that is
+/// too large for its memory is left for another of the workers that are here (a JSON array, $4), if one has not run out of
+/// memory for it, too. Of versions that it serves as overflow, it gets only the jobs in a JSON array ($6). What was learnt a
+/// day ago (86,400,000 ms) is forgotten.
 macro_rules! line {
-    ($columns:literal) => {
+    ($($end:literal)?) => {
         concat!(
-            "SELECT ",
-            $columns,
-            " FROM job
-             WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model
-                           AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each(?6))))
-               AND job.model IN (SELECT value FROM json_each(?3))
-               AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
+            "SELECT id, model, member, shape, MAX(created_at, not_before) AS due FROM job
+             WHERE state = 'queued' AND not_before <= $2 AND expires_at > $2
+               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = $1 AND can.model = job.model
+                           AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each($6))))
+               AND job.model IN (SELECT value FROM json_each($3))
+               AND (SELECT set_aside_until FROM worker WHERE name = $1) <= $2
                AND NOT (
                    EXISTS (SELECT 1 FROM shortage AS own
-                           WHERE own.worker = ?1 AND own.model = job.model AND own.amount <= job.amount
-                             AND own.at > ?2 - 86400000)
+                           WHERE own.worker = $1 AND own.model = job.model AND own.amount <= job.amount
+                             AND own.at > $2 - 86400000)
                    AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
-                               WHERE other.model = job.model AND other.worker <> ?1 AND set_aside_until <= ?2
+                               WHERE other.model = job.model AND other.worker <> $1 AND set_aside_until <= $2
                                  AND other.overflow_after_ms IS NULL
-                                 AND other.worker IN (SELECT value FROM json_each(?4))
+                                 AND other.worker IN (SELECT value FROM json_each($4))
                                  AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
                                                  WHERE theirs.worker = other.worker AND theirs.model = job.model
-                                                   AND theirs.amount <= job.amount AND theirs.at > ?2 - 86400000)))
-             ORDER BY lane, start_tag, id LIMIT ?5"
+                                                   AND theirs.amount <= job.amount AND theirs.at > $2 - 86400000)))
+             ORDER BY lane, start_tag, id LIMIT $5"
+            $(, $end)?
+        )
+    };
+}
+
+const LINE: &str = line!();
+/// The same, of the jobs that no other hub is about to give away; no other hub gives these away before this step ends.
+const OURS: Texts = Texts { sqlite: LINE, postgres: line!(" FOR NO KEY UPDATE OF job SKIP LOCKED") };
+
+macro_rules! in_line {
+    ($on:expr, $line:expr, $search:expr, $versions:expr, $most:expr) => {
+        all!(
+            $on,
+            $line,
+            $search.worker,
+            $search.now,
+            canonical::to_string($versions),
+            canonical::to_string(&$search.present),
+            i64::from($most),
+            canonical::to_string(&$search.overflowing)
         )
     };
 }
@@ -78,16 +98,13 @@ macro_rules! line {
 impl Store {
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
-        let first = line(&self.read, search, &search.wanted, 1).await?;
+        let first: Vec<Candidate> = in_line!(self.read, LINE, search, &search.wanted, 1)?;
         Ok(first.first().map(|first| first.model))
     }
 }
 
 /// The ids of the jobs that a worker is given, which run together.
-pub(super) async fn pick(
-    tx: &mut Transaction<'_, Sqlite>,
-    search: &Search<'_>,
-) -> Result<Vec<String>, StoreError> {
+pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Vec<String>, StoreError> {
     let Some(head) = head(tx, search).await? else {
         return Ok(Vec::new());
     };
@@ -95,52 +112,31 @@ pub(super) async fn pick(
     if most < 2 {
         return Ok(vec![head.id]);
     }
-    let line = line(&mut **tx, search, &search.wanted, most * LOOKED_AT).await?;
+    let line: Vec<Candidate> = in_line!(tx, LINE, search, &search.wanted, most * LOOKED_AT)?;
     Ok(together(&head, &line, most as usize))
 }
 
-async fn head(
-    tx: &mut Transaction<'_, Sqlite>,
-    search: &Search<'_>,
-) -> Result<Option<Candidate>, StoreError> {
-    let Some(first) = line(&mut **tx, search, &search.wanted, 1).await?.pop() else {
+async fn head(tx: &mut Tx, search: &Search<'_>) -> Result<Option<Candidate>, StoreError> {
+    let mut first: Vec<Candidate> = in_line!(tx, OURS, search, &search.wanted, 1)?;
+    let Some(first) = first.pop() else {
         return Ok(None);
     };
     if search.loaded.is_empty() || search.loaded.contains(&first.model) {
         return Ok(Some(first));
     }
-    let load_ms: i64 = sqlx::query_scalar(
-        "SELECT COALESCE((SELECT load_ms FROM pace WHERE worker = ? AND model = digest),
-                         CAST(1000 * COALESCE(spec ->> '$.cost.load', 0) AS INTEGER))
-         FROM model WHERE digest = ?",
-    )
-    .bind(search.worker)
-    .bind(first.model.to_string())
-    .fetch_one(&mut **tx)
-    .await?;
+    let load_ms: i64 = scalar!(
+        tx,
+        "SELECT COALESCE((SELECT load_ms FROM pace WHERE worker = $1 AND model = digest),
+                         CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT))
+         FROM model WHERE digest = $2",
+        search.worker,
+        first.model.to_string()
+    )?;
     if search.now - first.due >= load_ms {
         return Ok(Some(first));
     }
-    let loaded = line(&mut **tx, search, &search.loaded, 1).await?.pop();
-    Ok(Some(loaded.unwrap_or(first)))
-}
-
-async fn line(
-    from: impl SqliteExecutor<'_>,
-    search: &Search<'_>,
-    versions: &Vec<Digest>,
-    most: u32,
-) -> Result<Vec<Candidate>, StoreError> {
-    let line = sqlx::query_as(line!("id, model, member, shape, MAX(created_at, not_before) AS due"))
-        .bind(search.worker)
-        .bind(search.now)
-        .bind(canonical::to_string(versions))
-        .bind(canonical::to_string(&search.present))
-        .bind(most)
-        .bind(canonical::to_string(&search.overflowing))
-        .fetch_all(from)
-        .await?;
-    Ok(line)
+    let mut loaded: Vec<Candidate> = in_line!(tx, OURS, search, &search.loaded, 1)?;
+    Ok(Some(loaded.pop().unwrap_or(first)))
 }
 
 /// Those of a line that run together with its head, the head first. Nobody gains a turn by it: a member's first job may

@@ -1,6 +1,10 @@
 //! What surfaces show: jobs, outputs, and the posts of a channel.
 
-use super::{Store, StoreError, read_json};
+use super::{
+    Store, StoreError,
+    db::{all, execute, on, optional, scalars},
+    read_json,
+};
 use crate::{
     canonical::Digest,
     job::{Job, Output},
@@ -55,14 +59,13 @@ struct WholeRow {
 impl Store {
     /// A job by id, with its recipe, its model and its member.
     pub async fn whole(&self, id: &str) -> Result<Option<Whole>, StoreError> {
-        let row: Option<WholeRow> = sqlx::query_as(
+        let row: Option<WholeRow> = optional!(
+            self.read,
             "SELECT job.*, recipe.body, model.spec, member.name AS who FROM job
              JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
-             JOIN member ON member.id = job.member WHERE job.id = ?",
-        )
-        .bind(id)
-        .fetch_optional(&self.read)
-        .await?;
+             JOIN member ON member.id = job.member WHERE job.id = $1",
+            id
+        )?;
         let Some(row) = row else {
             return Ok(None);
         };
@@ -76,63 +79,52 @@ impl Store {
 
     /// A job by id.
     pub async fn job(&self, id: &str) -> Result<Option<Job>, StoreError> {
-        let job =
-            sqlx::query_as("SELECT * FROM job WHERE id = ?").bind(id).fetch_optional(&self.read).await?;
+        let job = optional!(self.read, "SELECT * FROM job WHERE id = $1", id)?;
         Ok(job)
     }
 
     /// The outputs of a job's current attempt, in order.
     pub async fn outputs(&self, job: &Job) -> Result<Vec<Output>, StoreError> {
-        let outputs = sqlx::query_as("SELECT * FROM output WHERE job = ? AND attempt = ? ORDER BY idx")
-            .bind(&job.id)
-            .bind(job.attempt)
-            .fetch_all(&self.read)
-            .await?;
+        let outputs = all!(
+            self.read,
+            "SELECT * FROM output WHERE job = $1 AND attempt = $2 ORDER BY idx",
+            &job.id,
+            job.attempt
+        )?;
         Ok(outputs)
     }
 
     /// Public jobs of a channel that have not ended, oldest first.
     pub async fn live_in(&self, channel: &str) -> Result<Vec<Job>, StoreError> {
-        let jobs = sqlx::query_as(
-            "SELECT * FROM job WHERE channel = ? AND NOT private AND state IN ('queued', 'leased', 'running')
-             ORDER BY id LIMIT 200",
-        )
-        .bind(channel)
-        .fetch_all(&self.read)
-        .await?;
+        let jobs = all!(self.read, "SELECT * FROM job WHERE channel = $1 AND NOT private AND state IN ('queued', 'leased', 'running')
+             ORDER BY id LIMIT 200", channel)?;
         Ok(jobs)
     }
 
     /// Jobs of a surface that have not ended and have a note on how to answer, oldest first.
-    pub async fn live_on(&self, surface: &str) -> Result<Vec<Job>, StoreError> {
-        let jobs = sqlx::query_as(
-            "SELECT job.* FROM job JOIN channel ON channel.id = job.channel
-             WHERE surface = ? AND reply IS NOT NULL AND state IN ('queued', 'leased', 'running') ORDER BY job.id",
-        )
-        .bind(surface)
-        .fetch_all(&self.read)
-        .await?;
+    pub async fn live_on(&self, surface: &str) -> Result<Vec<String>, StoreError> {
+        let jobs = scalars!(
+            self.read,
+            "SELECT job.id FROM job JOIN channel ON channel.id = job.channel
+             WHERE surface = $1 AND reply IS NOT NULL AND state IN ('queued', 'leased', 'running') ORDER BY job.id",
+            surface
+        )?;
         Ok(jobs)
     }
 
     /// Keeps a surface's note on how to answer a job.
     pub async fn note_reply(&self, job: &str, reply: &str) -> Result<(), StoreError> {
-        sqlx::query("UPDATE job SET reply = ? WHERE id = ?")
-            .bind(reply)
-            .bind(job)
-            .execute(&self.write)
-            .await?;
+        execute!(self.write, "UPDATE job SET reply = $1 WHERE id = $2", reply, job)?;
         Ok(())
     }
 
     /// Jobs a member has not got yet, oldest first.
     pub async fn live_of(&self, member: &str) -> Result<Vec<Job>, StoreError> {
-        let jobs = sqlx::query_as(
-            "SELECT * FROM job WHERE member = ? AND state IN ('queued', 'leased', 'running') ORDER BY id",
-        )
-        .bind(member)
-        .fetch_all(&self.read)
-        .await?;
+        let jobs = all!(
+            self.read,
+            "SELECT * FROM job WHERE member = $1 AND state IN ('queued', 'leased', 'running') ORDER BY id",
+            member
+        )?;
         Ok(jobs)
     }
 
@@ -143,36 +135,33 @@ impl Store {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<PostRow>, StoreError> {
-        let posts = sqlx::query_as(
-            "SELECT id, job FROM post WHERE channel = ? AND deleted_at IS NULL AND id < ? ORDER BY id DESC LIMIT ?",
-        )
-        .bind(channel)
-        .bind(before.unwrap_or(i64::MAX))
-        .bind(limit)
-        .fetch_all(&self.read)
-        .await?;
+        let posts = all!(
+            self.read,
+            "SELECT id, job FROM post WHERE channel = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3",
+            channel,
+            before.unwrap_or(i64::MAX),
+            limit
+        )?;
         Ok(posts)
     }
 
     /// A successful job of a recipe: the newest public one, or else the newest private one.
     pub async fn success_of(&self, recipe: RecipeId) -> Result<Option<Job>, StoreError> {
-        let job = sqlx::query_as(
-            "SELECT * FROM job WHERE recipe = ? AND state = 'succeeded' ORDER BY private, id DESC LIMIT 1",
-        )
-        .bind(recipe.to_string())
-        .fetch_optional(&self.read)
-        .await?;
+        let job = optional!(
+            self.read,
+            "SELECT * FROM job WHERE recipe = $1 AND state = 'succeeded' ORDER BY private, id DESC LIMIT 1",
+            recipe.to_string()
+        )?;
         Ok(job)
     }
 
     /// The queue in the order in which it is served.
     pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
-        let rows: Vec<(String, String, i64, i64, i64)> = sqlx::query_as(
+        let rows: Vec<(String, String, i64, i64, i64)> = all!(
+            self.read,
             "SELECT id, model, estimate_ms, lane, start_tag FROM job WHERE state = 'queued'
-             ORDER BY lane, start_tag, id LIMIT 10000",
-        )
-        .fetch_all(&self.read)
-        .await?;
+             ORDER BY lane, start_tag, id LIMIT 10000"
+        )?;
         let parse = |(job, model, estimate_ms, lane, start_tag): (String, String, i64, i64, i64)| {
             let model: Digest = model.parse().ok()?;
             Some(Waiting { job, model, estimate_ms, lane, start_tag })

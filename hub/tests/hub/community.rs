@@ -194,11 +194,12 @@ async fn private_jobs_are_answered_and_never_shown() {
     assert_eq!(store.live_on(&room.surface).await.unwrap().len(), 1);
     community.serve("w").await;
 
-    let due = store.due("chat", community.hub.seam.now()).await.unwrap();
+    let due = store.due("chat", 9, community.hub.seam.now()).await.unwrap();
     assert_eq!(due.iter().map(|due| due.private).collect::<Vec<_>>(), [false, true]);
     store.publish(&due[1], None, community.hub.seam.now()).await.unwrap();
     assert!(store.posts("7", None, 9).await.unwrap().is_empty(), "it is answered, never posted");
-    assert_eq!(store.due("chat", community.hub.seam.now()).await.unwrap().len(), 1);
+    community.pass(16).await;
+    assert_eq!(store.due("chat", 9, community.hub.seam.now()).await.unwrap().len(), 1);
     assert!(store.children(parent.recipe).await.unwrap().is_empty());
     assert!(community.hub.shown(jobs[0].recipe).await.unwrap().job.private);
     assert!(store.parents(jobs[0].recipe).await.unwrap()[0].job.is_some());
@@ -228,8 +229,8 @@ async fn answers_go_to_the_surface_of_the_channel_with_its_own_note() {
     assert!(store.live_on("web").await.unwrap().is_empty());
     community.serve("w").await;
     let now = community.hub.seam.now();
-    assert!(store.due("web", now).await.unwrap().is_empty());
-    let due = store.due("chat", now).await.unwrap();
+    assert!(store.due("web", 9, now).await.unwrap().is_empty());
+    let due = store.due("chat", 9, now).await.unwrap();
     store.publish(&due[0], Some("where it is"), now).await.unwrap();
     assert_eq!(store.posts("7", None, 9).await.unwrap().len(), 1);
     assert_eq!(store.channels().await.unwrap().len(), 1, "the web's own list");
@@ -307,7 +308,7 @@ async fn what_is_taken_down_is_out_of_sight_wherever_it_stands() {
     let now = community.hub.seam.now();
     let posted = community.job(&alice, "a pond").await;
     community.serve("w").await;
-    store.publish(&store.due(WEB, now).await.unwrap()[0], None, now).await.unwrap();
+    store.publish(&store.due(WEB, 9, now).await.unwrap()[0], None, now).await.unwrap();
     let ended = community.job(&alice, "a hill").await;
     community.serve("w").await;
     let running = community.job(&alice, "a tower").await;
@@ -319,7 +320,7 @@ async fn what_is_taken_down_is_out_of_sight_wherever_it_stands() {
     }
     assert!(events.recv().await.is_ok(), "open pages are told");
     assert!(store.posts("general", None, 9).await.unwrap().is_empty());
-    assert!(store.due(WEB, now).await.unwrap().is_empty());
+    assert!(store.due(WEB, 9, now).await.unwrap().is_empty());
     assert_eq!(community.state(&running).await, State::Cancelled);
     assert!(community.finish("w", &lease, 1.0).await.is_err());
     assert_eq!(

@@ -183,7 +183,7 @@ async fn cancel_reaches_the_worker_and_nothing_is_posted() {
     assert_eq!(community.report("w", &lease).await.unwrap(), Signal::Cancel);
     assert!(is_lost(&community.finish("w", &lease, 1.0).await));
     assert_eq!(community.state(&job).await, State::Cancelled);
-    assert_eq!(community.hub.store.due("web", i64::MAX).await.unwrap().len(), 0);
+    assert_eq!(community.hub.store.due("web", 9, i64::MAX).await.unwrap().len(), 0);
     community.hub.cancel(&alice, &job.id).await.expect("cancelling twice is no error");
 
     let done = community.job(&alice, "a lighthouse").await;
@@ -203,7 +203,7 @@ async fn a_job_that_nobody_serves_expires() {
     assert_eq!(community.state(&job).await, State::Queued);
     community.pass(1).await;
     assert_eq!(community.state(&job).await, State::Expired);
-    assert_eq!(community.hub.store.due("web", i64::MAX).await.unwrap().len(), 1, "its member is told");
+    assert_eq!(community.hub.store.due("web", 9, i64::MAX).await.unwrap().len(), 1, "its member is told");
     assert_eq!(community.left(&alice).await, 3_600.0);
 }
 

@@ -11,11 +11,13 @@ use riff_hub::{
     job::{Job, State},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
-    store::{Channel, Member, StoreOptions},
+    store::{Channel, Member},
     wire::{Complete, Fail, FailKind, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::database::Database;
 
 /// A model of pictures with every kind of input, at one second a run.
 pub fn painter() -> ModelSpec {
@@ -112,7 +114,9 @@ pub fn picture() -> Bytes {
 pub struct Community {
     pub hub: Hub,
     pub clock: Arc<Manual>,
-    _data: TempDir,
+    #[allow(dead_code, reason = "only those who open another hub ask for it")]
+    pub data: TempDir,
+    _database: Database,
 }
 
 impl Community {
@@ -123,9 +127,10 @@ impl Community {
 
     pub async fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let data = TempDir::new().unwrap();
+        let database = Database::new();
         let plenty = Rate { per_minute: 1_000_000.try_into().unwrap(), burst: 1_000_000.try_into().unwrap() };
         let mut settings = Settings {
-            store: StoreOptions { full_sync: false, busy_timeout: Duration::from_secs(5) },
+            store: database.options(),
             member_rate: plenty,
             channel_rate: plenty,
             allowance_ms: 3_600_000,
@@ -143,7 +148,7 @@ impl Community {
         let hub = Hub::open(data.path(), settings, clock.clone()).await.unwrap();
         let general = Channel { id: "general".into(), title: "general".into(), topic: String::new() };
         hub.store.put_channels(&[general]).await.unwrap();
-        Self { hub, clock, _data: data }
+        Self { hub, clock, data, _database: database }
     }
 
     /// A worker that serves these models is here.
