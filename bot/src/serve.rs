@@ -65,7 +65,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let state = AppState {
         hub: hub.clone(),
-        cookie_key: cookie_key(&settings.data).context("the cookie key in the data folder cannot be used")?,
+        cookie_key: cookie_key(&settings)?,
         public_url: public_url(&settings, address).into(),
         draining: stop.clone(),
     };
@@ -95,6 +95,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     };
     closing.cancel();
     while tasks.join_next().await.is_some() {}
+    hub.resign().await;
     hub.store.close().await;
     served.context("the server stopped")
 }
@@ -185,8 +186,19 @@ fn public_url(settings: &Settings, address: SocketAddr) -> String {
     }
 }
 
-/// The key that signs cookies: made once, readable by the owner alone.
-fn cookie_key(data: &Path) -> anyhow::Result<Key> {
+/// The key that signs cookies: that of the settings, or the data folder's own.
+fn cookie_key(settings: &Settings) -> anyhow::Result<Key> {
+    let hex = settings.cookie_key.expose();
+    if hex.is_empty() {
+        return kept_key(&settings.data).context("the cookie key in the data folder cannot be used");
+    }
+    let bytes = hex::decode(hex).ok().filter(|bytes| bytes.len() == 64);
+    let bytes = bytes.context("cookie_key must be 128 hexadecimal digits; `openssl rand -hex 64` makes some")?;
+    Ok(Key::from(&bytes))
+}
+
+/// Made once, readable by the owner alone.
+fn kept_key(data: &Path) -> anyhow::Result<Key> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
     let path = data.join("cookie.key");
     if let Ok(bytes) = std::fs::read(&path) {

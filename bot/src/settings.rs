@@ -33,6 +33,7 @@ const NO_SETTINGS: [&str; 6] = ["config", "hub", "token", "name", "weights", "fa
 pub struct Settings {
     pub listen: SocketAddr,
     pub public_url: String,
+    pub cookie_key: Secret,
     pub data: PathBuf,
     pub default_models: Vec<String>,
     pub log: Log,

@@ -4,31 +4,50 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use sqlx::{
-    SqlitePool,
+    PgPool, SqlitePool,
+    postgres::PgPoolOptions,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions},
 };
 
-/// A reader of the data folder.
+/// A reader of the database and of the data folder.
 pub struct Checker {
-    pool: SqlitePool,
+    pool: Pool,
     data: PathBuf,
+}
+
+enum Pool {
+    Sqlite(SqlitePool),
+    Postgres(PgPool),
 }
 
 impl Checker {
     pub async fn open(data: &Path) -> anyhow::Result<Self> {
         let connect = SqliteConnectOptions::new().filename(data.join("riff.sqlite"));
         let pool = SqlitePoolOptions::new().max_connections(1).connect_with(connect).await?;
-        Ok(Self { pool, data: data.to_owned() })
+        Ok(Self { pool: Pool::Sqlite(pool), data: data.to_owned() })
+    }
+
+    /// Of hubs that keep their rows elsewhere.
+    pub async fn open_postgres(url: &str, data: &Path) -> anyhow::Result<Self> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(url).await?;
+        Ok(Self { pool: Pool::Postgres(pool), data: data.to_owned() })
     }
 
     /// One number.
     pub async fn count(&self, sql: &'static str) -> anyhow::Result<i64> {
-        sqlx::query_scalar(sql).fetch_one(&self.pool).await.with_context(|| sql.to_owned())
+        let counted = match &self.pool {
+            Pool::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+            Pool::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await,
+        };
+        counted.with_context(|| sql.to_owned())
     }
 
     /// Holds the database as another process would, until what it gives is dropped.
     pub async fn lock(&self) -> anyhow::Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        match &self.pool {
+            Pool::Sqlite(pool) => Ok(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Pool::Postgres(_) => anyhow::bail!("nobody holds the whole of PostgreSQL"),
+        }
     }
 
     /// Checks that nothing is lost, doubled or unbalanced. Every job must have ended.
@@ -40,33 +59,33 @@ impl Checker {
             ("a job that has not ended", "SELECT COUNT(*) FROM job WHERE state IN ('queued', 'leased', 'running')"),
             (
                 "a job whose quota was not reserved exactly once",
-                "SELECT COUNT(*) FROM job WHERE (SELECT COUNT(*) FROM ledger WHERE job = job.id AND kind = 'reserve') <> 1",
+                "SELECT COUNT(*) FROM job WHERE (SELECT COUNT(*) FROM ledger WHERE ledger.job = job.id AND kind = 'reserve') <> 1",
             ),
             (
                 "a job that was not settled or refunded exactly once",
                 "SELECT COUNT(*) FROM job
-                 WHERE (SELECT COUNT(*) FROM ledger WHERE job = job.id AND kind IN ('settle', 'refund')) <> 1",
+                 WHERE (SELECT COUNT(*) FROM ledger WHERE ledger.job = job.id AND kind IN ('settle', 'refund')) <> 1",
             ),
             (
                 "a job without success that cost something",
                 "SELECT COUNT(*) FROM job WHERE state <> 'succeeded'
-                 AND (SELECT SUM(gpu_ms) FROM ledger WHERE job = job.id) <> 0",
+                 AND (SELECT SUM(gpu_ms) FROM ledger WHERE ledger.job = job.id) <> 0",
             ),
             (
                 "a success that was charged other than its measured cost",
                 "SELECT COUNT(*) FROM job WHERE state = 'succeeded'
-                 AND (SELECT -SUM(gpu_ms) FROM ledger WHERE job = job.id) NOT BETWEEN 0 AND cost_ms",
+                 AND (SELECT -SUM(gpu_ms) FROM ledger WHERE ledger.job = job.id) NOT BETWEEN 0 AND cost_ms",
             ),
             (
                 "a success without its full set of outputs",
-                "SELECT COUNT(*) FROM job JOIN recipe ON recipe.id = recipe WHERE state = 'succeeded'
-                 AND (SELECT COUNT(*) FROM output WHERE job = job.id AND attempt = job.attempt)
-                     <> COALESCE(body ->> '$.params.count', 1)",
+                "SELECT COUNT(*) FROM job JOIN recipe ON recipe.id = job.recipe WHERE state = 'succeeded'
+                 AND (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt)
+                     <> CAST(COALESCE(body -> 'params' ->> 'count', '1') AS BIGINT)",
             ),
             (
                 "an ended job that is not posted exactly once",
                 "SELECT COUNT(*) FROM job WHERE state <> 'cancelled' AND NOT private
-                 AND (SELECT COUNT(*) FROM post WHERE job = job.id) <> 1",
+                 AND (SELECT COUNT(*) FROM post WHERE post.job = job.id) <> 1",
             ),
             (
                 "a cancelled job that is posted",
@@ -86,11 +105,12 @@ impl Checker {
     }
 
     async fn check_blobs(&self) -> anyhow::Result<()> {
-        let names: Vec<String> = sqlx::query_scalar(
-            "SELECT blob FROM output JOIN job ON job.id = job AND job.attempt = output.attempt WHERE state = 'succeeded'",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let sql = "SELECT blob FROM output JOIN job ON job.id = output.job AND job.attempt = output.attempt
+                   WHERE state = 'succeeded'";
+        let names: Vec<String> = match &self.pool {
+            Pool::Sqlite(pool) => sqlx::query_scalar(sql).fetch_all(pool).await?,
+            Pool::Postgres(pool) => sqlx::query_scalar(sql).fetch_all(pool).await?,
+        };
         for name in names {
             let path = self.data.join("blobs").join(&name[..2]).join(&name[2..4]).join(&name);
             let bytes = std::fs::read(&path).with_context(|| format!("blob {name}"))?;

@@ -21,6 +21,8 @@ use crate::{Checker, Member, PATIENCE, Program, Worker};
 /// A running `riff`, or one that was stopped and can be started again on the same data.
 pub struct Riff {
     data: TempDir,
+    /// The data folder of another hub, whose blobs this one shares.
+    shared: Option<PathBuf>,
     binary: PathBuf,
     settings: BTreeMap<String, String>,
     /// A shell command that changes the limits of the process before it starts.
@@ -64,6 +66,7 @@ impl Riff {
         let settings = defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         Ok(Self {
             data,
+            shared: None,
             binary: binary.into(),
             settings,
             limits: None,
@@ -99,8 +102,21 @@ impl Riff {
         self.set("DISCORD_TOKEN", discord.token()).set("RIFF_DISCORD__API", discord.url())
     }
 
+    /// With its rows in that PostgreSQL database.
+    pub fn on_postgres(&mut self, url: &str) -> &mut Self {
+        self.set("RIFF_STORE__POSTGRES", url)
+    }
+
+    /// Another hub on the database and the blobs of this one, which is not started yet.
+    pub fn another(&self) -> anyhow::Result<Self> {
+        let mut another = Self::new(&self.binary.display().to_string())?;
+        another.settings = self.settings.clone();
+        another.shared = Some(self.data().to_owned());
+        Ok(another)
+    }
+
     pub fn data(&self) -> &Path {
-        self.data.path()
+        self.shared.as_deref().unwrap_or(self.data.path())
     }
 
     /// Starts it and waits until it serves.
@@ -249,7 +265,10 @@ impl Riff {
 
     /// Whoever looks into the database behind the hub's back.
     pub async fn checker(&self) -> anyhow::Result<Checker> {
-        Checker::open(self.data.path()).await
+        match self.settings.get("RIFF_STORE__POSTGRES") {
+            Some(url) => Checker::open_postgres(url, self.data()).await,
+            None => Checker::open(self.data()).await,
+        }
     }
 }
 

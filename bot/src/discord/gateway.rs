@@ -1,14 +1,23 @@
 //! The gateway: serenity keeps the shards connected, and what they bring goes to the handlers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
+use riff_hub::hub::CLAIM;
 use serenity::{
     all::{
         Channel, Client, ClientBuilder, Context, EventHandler, GatewayIntents, Guild, GuildChannel,
         Interaction, Message, Ready,
     },
     async_trait,
-    http::HttpBuilder,
+    http::{Http, HttpBuilder},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -19,15 +28,107 @@ use crate::settings;
 const AGAIN: Duration = Duration::from_secs(2);
 /// See [`AGAIN`].
 const LONGEST: Duration = Duration::from_secs(120);
+/// How often a hub claims its shards on, and looks for one that is nobody's.
+const LOOK: Duration = Duration::from_secs(2);
+/// Least time between two shards that identify
+/// (<https://discord.com/developers/docs/events/gateway#sharding-max-concurrency>).
+const IDENTIFY: Duration = Duration::from_secs(5);
 
 struct Handler(Arc<Discord>);
 
-/// Keeps as many shards as Discord asks for, until `stop` is cancelled.
+/// Keeps shards, as many as Discord asks for among all hubs, until `stop` is cancelled. A hub keeps the shards that it has;
+/// those of one that fell silent are nobody's, and are taken by the others, one at a time.
 pub async fn run(discord: Arc<Discord>, settings: &settings::Discord, stop: &CancellationToken) {
+    let mut shards = Shards { discord, settings: settings.clone(), total: None, kept: HashMap::new() };
+    let mut seen = Instant::now();
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        match shards.look().await {
+            Ok(()) => seen = Instant::now(),
+            Err(error) => {
+                tracing::error!(%error, "the shards of the gateway cannot be looked after");
+                // They may be another hub's by now.
+                if seen.elapsed() > CLAIM {
+                    shards.drop_all().await;
+                }
+            }
+        }
+    }
+    shards.drop_all().await;
+}
+
+/// The shards of this hub.
+struct Shards {
+    discord: Arc<Discord>,
+    settings: settings::Discord,
+    /// How many there are in all, once Discord said so.
+    total: Option<u32>,
+    kept: HashMap<String, Shard>,
+}
+
+struct Shard {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Shards {
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let total = match self.total {
+            Some(total) => total,
+            None => *self.total.insert(self.ask().await?),
+        };
+        let hub = self.discord.hub.clone();
+        let held: HashSet<String> = self.kept.keys().cloned().collect();
+        let kept = hub.keeps(&held).await?;
+        for lost in held.difference(&kept) {
+            tracing::warn!(shard = lost, "another hub has taken over");
+            if let Some(shard) = self.kept.remove(lost) {
+                shard.stop.cancel();
+            }
+        }
+        for id in 0..total {
+            let name = format!("discord/shard/{id}");
+            if self.kept.contains_key(&name) || !hub.takes(&name).await? {
+                continue;
+            }
+            // They identify one after the other; the claim is renewed meanwhile, with the others.
+            let stop = CancellationToken::new();
+            let task =
+                tokio::spawn(keep(self.discord.clone(), self.settings.clone(), (id, total), stop.clone()));
+            self.kept.insert(name, Shard { stop, task });
+            break;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self) -> Result<u32, serenity::Error> {
+        let gateway = http(&self.discord, &self.settings).get_bot_gateway().await?;
+        Ok(gateway.shards.max(1))
+    }
+
+    async fn drop_all(&mut self) {
+        for (_, shard) in self.kept.drain() {
+            shard.stop.cancel();
+            let _ = shard.task.await;
+        }
+    }
+}
+
+/// Keeps one shard connected until `stop` is cancelled.
+async fn keep(
+    discord: Arc<Discord>,
+    settings: settings::Discord,
+    (id, total): (u32, u32),
+    stop: CancellationToken,
+) {
     let mut wait = AGAIN;
     while !stop.is_cancelled() {
+        if !turn(&discord, &stop).await {
+            return;
+        }
         let ended = async {
-            let mut client = connect(&discord, settings).await?;
+            let mut client = connect(&discord, &settings).await?;
             let shards = client.shard_manager.clone();
             let stopping = stop.clone();
             let shutdown = async move {
@@ -35,7 +136,7 @@ pub async fn run(discord: Arc<Discord>, settings: &settings::Discord, stop: &Can
                 shards.shutdown_all().await;
             };
             tokio::select! {
-                ended = client.start_autosharded() => ended,
+                ended = client.start_shard(id, total) => ended,
                 () = shutdown => Ok(()),
             }
         };
@@ -56,19 +157,38 @@ pub async fn run(discord: Arc<Discord>, settings: &settings::Discord, stop: &Can
     }
 }
 
-async fn connect(discord: &Arc<Discord>, settings: &settings::Discord) -> Result<Client, serenity::Error> {
-    // Used only to ask for the gateway's address: everything else goes through `Rest`.
-    let http = HttpBuilder::new(settings.token.expose())
+/// Waits for the turn to identify; `false` if it was stopped before.
+async fn turn(discord: &Discord, stop: &CancellationToken) -> bool {
+    loop {
+        match discord.hub.takes_turn("discord/identify", IDENTIFY).await {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "the turn to identify cannot be taken"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(AGAIN / 4)).await.is_none() {
+            return false;
+        }
+    }
+}
+
+/// Used only to ask for the gateway's address: everything else goes through `Rest`.
+fn http(discord: &Discord, settings: &settings::Discord) -> Http {
+    HttpBuilder::new(settings.token.expose())
         .proxy(&settings.api)
         .ratelimiter_disabled(true)
         .application_id(discord.application)
-        .build();
+        .build()
+}
+
+async fn connect(discord: &Arc<Discord>, settings: &settings::Discord) -> Result<Client, serenity::Error> {
     let mut intents =
         GatewayIntents::GUILDS | GatewayIntents::GUILD_MESSAGES | GatewayIntents::DIRECT_MESSAGES;
     if discord.reads_messages() {
         intents |= GatewayIntents::MESSAGE_CONTENT;
     }
-    ClientBuilder::new_with_http(http, intents).event_handler(Handler(discord.clone())).await
+    ClientBuilder::new_with_http(http(discord, settings), intents)
+        .event_handler(Handler(discord.clone()))
+        .await
 }
 
 #[async_trait]

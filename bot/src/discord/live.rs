@@ -58,6 +58,8 @@ pub async fn run(discord: &Arc<Discord>, stop: &CancellationToken) {
         busy: HashSet::new(),
     };
     let mut events = discord.hub.subscribe();
+    // Of several hubs one edits for all: it hears of what the others do.
+    let mut leads = false;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut places = interval(PLACES);
@@ -66,12 +68,18 @@ pub async fn run(discord: &Arc<Discord>, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Ok(event) => live.heard(&event),
-                Err(RecvError::Lagged(_)) => live.look().await,
+                Ok(event) if leads => live.heard(&event),
+                Err(RecvError::Lagged(_)) if leads => live.look().await,
                 Err(RecvError::Closed) => return,
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
             },
-            _ = places.tick() => live.look().await,
-            _ = tick.tick() => live.edit_some().await,
+            _ = places.tick(), if leads => live.look().await,
+            _ = tick.tick() => {
+                leads = discord.hub.leads("discord/progress").await;
+                if leads {
+                    live.edit_some().await;
+                }
+            }
             Some(edited) = live.editing.join_next() => live.edited(edited.ok()),
         }
     }
@@ -176,13 +184,27 @@ async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
     if told.as_ref().is_some_and(|told| told.content == message.content && told.preview == preview) {
         return told;
     }
-    match send(discord, &job, &note, &message, Urgency::Skip).await {
+    let sent = send(discord, &job, &note, &message, Urgency::Skip).await;
+    put_right(discord, id).await;
+    match sent {
         Ok(()) => Some(Told { at: Instant::now(), content: message.content, preview }),
         Err(RestError::Busy) => Some(Told { at: Instant::now(), content: String::new(), preview: None }),
         Err(error) => {
             tracing::debug!(job = id, %error, "progress was not shown");
             Some(Told { at: Instant::now(), content: message.content, preview })
         }
+    }
+}
+
+/// Another hub may have posted the result while this one's edit was on its way, which then stands in its place: it is posted
+/// once more. In this process, turns keep that from happening.
+async fn put_right(discord: &Discord, id: &str) {
+    let hub = &discord.hub;
+    if hub.store.is_alone() {
+        return;
+    }
+    if let Err(error) = hub.store.deliver_again(id, SURFACE, hub.seam.now()).await {
+        tracing::warn!(job = id, %error, "a progress edit may stand where the result was");
     }
 }
 

@@ -14,6 +14,8 @@ use super::{
 
 /// Models come in one after the other when workers start: what they change is registered together.
 const SETTLE: Duration = Duration::from_millis(250);
+/// How often it is looked whether this hub registers them, where another does.
+const TAKE_OVER: Duration = Duration::from_secs(2);
 /// Wait before the next try when Discord refused.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -22,12 +24,16 @@ pub async fn run(discord: &Discord, stop: &CancellationToken) {
     let mut changed = discord.hub.models_changed();
     loop {
         changed.mark_unchanged();
-        let wait = match register(discord).await {
-            Ok(()) => None,
-            Err(error) => {
-                tracing::error!(%error, "the commands could not be registered");
-                Some(AGAIN)
+        let wait = if discord.hub.leads("discord/commands").await {
+            match register(discord).await {
+                Ok(()) => None,
+                Err(error) => {
+                    tracing::error!(%error, "the commands could not be registered");
+                    Some(AGAIN)
+                }
             }
+        } else {
+            Some(TAKE_OVER)
         };
         let next = async {
             match wait {

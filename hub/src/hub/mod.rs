@@ -5,6 +5,7 @@ mod ask;
 mod choose;
 mod give;
 mod idle;
+mod lead;
 mod moderate;
 mod overflow;
 mod own;
@@ -44,6 +45,7 @@ use crate::{
 use self::{idle::Idle, peers::Peers};
 
 pub use ask::{Ask, Privacy};
+pub use lead::CLAIM;
 pub use picture::Opened;
 pub use show::Look;
 pub use submit::{RiffRequest, Twist};
@@ -178,6 +180,8 @@ pub struct Hub {
     idle: Idle,
     /// The other hubs on the same database, where there can be any.
     peers: Option<Peers>,
+    /// What this hub asked to lead, when, and whether it does.
+    leading: DashMap<String, (Instant, bool)>,
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Instant, Arc<Line>)>>,
@@ -210,6 +214,7 @@ impl Hub {
             served: watch::channel(0).0,
             events: broadcast::channel(4_096).0,
             idle: Idle::default(),
+            leading: DashMap::new(),
             peers: (!store.is_alone()).then(|| Peers::new(seam.id())),
             posts: watch::channel(0).0,
             line: Mutex::new(None),

@@ -43,6 +43,11 @@ impl Peers {
         Self { name, say, said: Mutex::new(said) }
     }
 
+    /// Who this is.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn tell(&self, word: Word) {
         if self.say.try_send(word).is_err() {
             tracing::debug!("too much to tell the other hubs");

@@ -9,6 +9,7 @@
 
 mod admit;
 mod catalogue;
+mod claims;
 mod community;
 mod db;
 mod finish;

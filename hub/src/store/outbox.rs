@@ -76,6 +76,19 @@ impl Store {
         tx.commit().await
     }
 
+    /// Makes a delivery due once more that was made: what it posted was overwritten. A job that has not ended owes none.
+    pub async fn deliver_again(&self, job: &str, surface: &str, now: Millis) -> Result<(), StoreError> {
+        execute!(
+            self.write,
+            "UPDATE outbox SET delivered_at = NULL, next_at = $3
+             WHERE job = $1 AND surface = $2 AND delivered_at IS NOT NULL",
+            job,
+            surface,
+            now
+        )?;
+        Ok(())
+    }
+
     /// Puts a delivery off.
     pub async fn postpone(&self, due: &Due, next_at: Millis) -> Result<(), StoreError> {
         execute!(

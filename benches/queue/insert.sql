@@ -1,0 +1,1 @@
+INSERT INTO raw_job (payload) VALUES ('{"prompt":"a lighthouse"}');
