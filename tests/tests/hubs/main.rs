@@ -73,6 +73,7 @@ impl Hubs {
 async fn people_at_two_hubs_see_each_other_paint() {
     let hubs = Hubs::running().await;
     let worker = hubs.second.worker("w").await.unwrap();
+    hubs.offered().await;
     let (alice, bob) = (hubs.first.member("alice").unwrap(), hubs.second.member("bob").unwrap());
     let mut hers = alice.open_channel().await.unwrap();
     let mut his = bob.open_channel().await.unwrap();
@@ -81,7 +82,9 @@ async fn people_at_two_hubs_see_each_other_paint() {
     let lease = worker.lease().await.unwrap();
     worker.say(&lease, "half way").await.unwrap();
     worker.report(&lease, 0.5).await.unwrap();
-    hers.card(|card| card.status.as_deref() == Some("Running, 50 %")).await.unwrap();
+    while !hers.progress().iter().any(|told| told["text"] == "half way") {
+        hers.next().await.unwrap();
+    }
     worker.finish(&lease).await.unwrap();
     assert_eq!(hers.posted().await.unwrap().job, card.job);
     let post = his.posted().await.unwrap();
