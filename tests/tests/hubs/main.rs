@@ -81,14 +81,13 @@ async fn people_at_two_hubs_see_each_other_paint() {
     let card = his.card(|card| card.prompt.contains("a lighthouse")).await.unwrap();
     let lease = worker.lease().await.unwrap();
     worker.say(&lease, "half way").await.unwrap();
-    worker.report(&lease, 0.5).await.unwrap();
     while !hers.progress().iter().any(|told| told["text"] == "half way") {
         hers.next().await.unwrap();
     }
     worker.finish(&lease).await.unwrap();
     assert_eq!(hers.posted().await.unwrap().job, card.job);
     let post = his.posted().await.unwrap();
-    bob.click(&post, "V1").await.unwrap();
+    bob.click(&post, "🎲").await.unwrap();
     hers.card(|card| card.member == "bob").await.unwrap();
     worker.finish(&worker.lease().await.unwrap()).await.unwrap();
     hers.posted().await.unwrap();
