@@ -193,7 +193,8 @@ fn cookie_key(settings: &Settings) -> anyhow::Result<Key> {
         return kept_key(&settings.data).context("the cookie key in the data folder cannot be used");
     }
     let bytes = hex::decode(hex).ok().filter(|bytes| bytes.len() == 64);
-    let bytes = bytes.context("cookie_key must be 128 hexadecimal digits; `openssl rand -hex 64` makes some")?;
+    let bytes =
+        bytes.context("cookie_key must be 128 hexadecimal digits; `openssl rand -hex 64` makes some")?;
     Ok(Key::from(&bytes))
 }
 
