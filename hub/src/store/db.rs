@@ -134,6 +134,8 @@ pub(super) async fn postgres(options: &Postgres) -> Result<Pool, StoreError> {
         // A hub that falls silent within a step must not keep others from theirs.
         ("idle_in_transaction_session_timeout", timeout.as_str()),
         ("statement_timeout", timeout.as_str()),
+        // The statements are few and plain: planning them anew each time takes longer than running them.
+        ("plan_cache_mode", "force_generic_plan"),
     ]);
     let pool = PgPoolOptions::new().max_connections(options.connections).connect_with(connect).await?;
     POSTGRES.run(&pool).await?;
@@ -183,6 +185,16 @@ impl Pool {
             Self::Sqlite(pool) => Tx::Sqlite(pool.begin_with("BEGIN IMMEDIATE").await?),
             Self::Postgres(pool) => Tx::Postgres(pool.begin().await?),
         })
+    }
+
+    /// Begins a step that looks for the first of the line. PostgreSQL does not know how long the line is at this moment, and
+    /// would sort all of it if it took it for short; it is to walk along the index instead.
+    pub async fn begin_in_line(&self) -> Result<Tx, StoreError> {
+        const WALK: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
+        match self {
+            Self::Sqlite(_) => self.begin().await,
+            Self::Postgres(pool) => Ok(Tx::Postgres(pool.begin_with(WALK).await?)),
+        }
     }
 
     pub async fn close(&self) {

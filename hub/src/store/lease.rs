@@ -38,7 +38,7 @@ impl Store {
         if self.is_alone() && self.next_for(search).await?.is_none() {
             return Ok(Vec::new());
         }
-        let mut tx = self.begin().await?;
+        let mut tx = self.write.begin_in_line().await?;
         let mut leased = Vec::new();
         for id in pick(&mut tx, search).await? {
             leased.extend(take(&mut tx, search, &id, lease_until).await?);

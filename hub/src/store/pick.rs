@@ -98,7 +98,12 @@ macro_rules! in_line {
 impl Store {
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
-        let first: Vec<Candidate> = in_line!(self.read, LINE, search, &search.wanted, 1)?;
+        let first: Vec<Candidate> = if self.is_alone() {
+            in_line!(self.read, LINE, search, &search.wanted, 1)?
+        } else {
+            let mut tx = self.read.begin_in_line().await?;
+            in_line!(tx, LINE, search, &search.wanted, 1)?
+        };
         Ok(first.first().map(|first| first.model))
     }
 }
