@@ -2,7 +2,10 @@
 
 use sqlx::{Sqlite, Transaction};
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError,
+    fair::{FLOW, Flow, Shares, Tags},
+};
 use crate::{
     canonical,
     job::{Job, Lane},
@@ -30,12 +33,14 @@ pub struct Admitted<'a> {
     pub member: &'a str,
     /// Where.
     pub channel: &'a str,
+    /// The channel's community.
+    pub community: &'a str,
     /// Whether its member alone sees what comes of it.
     pub private: bool,
     /// Which lane.
     pub lane: Lane,
-    /// Share of the fleet relative to others; 1 is ordinary.
-    pub weight: f64,
+    /// Share of the fleet.
+    pub shares: Shares,
     /// Milliseconds of the device the member may use in a period.
     pub allowance_ms: i64,
     /// The period (day since the epoch).
@@ -55,14 +60,12 @@ impl Store {
     /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
     pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
-        let standing = standing(&mut tx, admitted).await?;
+        let mut standing = standing(&mut tx, admitted).await?;
         standing.check(admitted, jobs)?;
-        let mut start_tag = standing.start_tag;
         let mut enqueued = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let queued = insert(&mut tx, admitted, job, start_tag).await?;
-            start_tag = queued.finish_tag;
-            enqueued.push(queued);
+            let tags = standing.flow.enqueue(job.estimate_ms, admitted.shares);
+            enqueued.push(insert(&mut tx, admitted, job, tags).await?);
         }
         tx.commit().await?;
         Ok(enqueued)
@@ -87,25 +90,24 @@ struct Standing {
     waiting: i64,
     /// Sum of the ledger in the period, in milliseconds of the device; never above what was granted.
     balance_ms: i64,
-    /// Start tag of the next job.
-    start_tag: i64,
+    /// What the next job's tags are made of.
+    #[sqlx(flatten)]
+    flow: Flow,
 }
 
-/// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the start tag is the later of virtual time and the
-/// member's last finish tag, the finish tag is the start tag plus cost over weight.
 async fn standing(tx: &mut Transaction<'_, Sqlite>, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
-    let standing = sqlx::query_as(
-        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = member.id AND state IN ('queued', 'leased', 'running'))
+    let text = format!(
+        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = ?1 AND state IN ('queued', 'leased', 'running'))
                     AS waiting,
-                (SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE ledger.member = member.id AND period = ?2)
-                    AS balance_ms,
-                MAX(virtual_time, last_finish) AS start_tag
-         FROM member, fairness WHERE member.id = ?1",
-    )
-    .bind(admitted.member)
-    .bind(admitted.period)
-    .fetch_one(&mut **tx)
-    .await?;
+                (SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE ledger.member = ?1 AND period = ?3)
+                    AS balance_ms, {FLOW}"
+    );
+    let standing = sqlx::query_as(sqlx::AssertSqlSafe(text))
+        .bind(admitted.member)
+        .bind(admitted.community)
+        .bind(admitted.period)
+        .fetch_one(&mut **tx)
+        .await?;
     Ok(standing)
 }
 
@@ -133,14 +135,16 @@ const INSERT: &str = "
                      expires_at, created_at, private, reply, allowance_ms, shape, amount)
         VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
-    UPDATE member SET last_finish = $12 WHERE id = $8;
+    INSERT INTO flow (community, member, weight, crowd, last_start, last_finish) VALUES ($21, $8, $22, $23, $11, $12)
+        ON CONFLICT DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12;
+    UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24;
     SELECT * FROM job WHERE id = $1";
 
 async fn insert(
     tx: &mut Transaction<'_, Sqlite>,
     admitted: &Admitted<'_>,
     job: &NewJob,
-    start_tag: i64,
+    tags: Tags,
 ) -> Result<Job, StoreError> {
     let parents = job.recipe.origin.as_ref().map(|origin| canonical::to_string(&origin.parents));
     let enqueued = sqlx::query_as(INSERT)
@@ -154,8 +158,8 @@ async fn insert(
         .bind(admitted.member)
         .bind(admitted.channel)
         .bind(admitted.lane as i64)
-        .bind(start_tag)
-        .bind(start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64)
+        .bind(tags.start)
+        .bind(tags.finish)
         .bind(job.estimate_ms)
         .bind(admitted.expires_at)
         .bind(admitted.private)
@@ -164,6 +168,10 @@ async fn insert(
         .bind(admitted.period)
         .bind(job.recipe.shape().to_string())
         .bind(job.recipe.amount())
+        .bind(admitted.community)
+        .bind(admitted.shares.member)
+        .bind(tags.crowd)
+        .bind(tags.next)
         .fetch_one(&mut **tx)
         .await?;
     Ok(enqueued)

@@ -364,18 +364,18 @@ pub(super) async fn expire(tx: Tx<'_, '_>, job: &Job, now: Millis) -> Result<Job
 async fn close_gap(tx: Tx<'_, '_>, job: &Job) -> Result<(), StoreError> {
     let gap = job.finish_tag - job.start_tag;
     sqlx::query(
-        "UPDATE job SET start_tag = start_tag - ?1, finish_tag = finish_tag - ?1
-         WHERE member = ?2 AND state = 'queued' AND start_tag >= ?3",
+        "UPDATE job SET start_tag = start_tag - $1, finish_tag = finish_tag - $1
+             WHERE member = $2 AND state = 'queued' AND start_tag >= $3
+               AND channel IN (SELECT c.id FROM channel AS c, channel AS own
+                               WHERE c.community = own.community AND own.id = $4);
+         UPDATE flow SET last_start = last_start - $1, last_finish = last_finish - $1
+             WHERE member = $2 AND community = (SELECT community FROM channel WHERE id = $4)",
     )
     .bind(gap)
     .bind(&job.member)
     .bind(job.finish_tag)
+    .bind(&job.channel)
     .execute(&mut **tx)
     .await?;
-    sqlx::query("UPDATE member SET last_finish = MAX(0, last_finish - ?) WHERE id = ?")
-        .bind(gap)
-        .bind(&job.member)
-        .execute(&mut **tx)
-        .await?;
     Ok(())
 }

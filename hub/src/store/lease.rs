@@ -4,6 +4,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{
     Store, StoreError,
+    fair::keep_up,
     finish::{Retry, put_back_or_fail},
     pick::{Search, pick},
 };
@@ -34,7 +35,11 @@ impl Store {
         }
         let mut tx = self.begin().await?;
         let mut leased = Vec::new();
-        for id in pick(&mut tx, search).await? {
+        let picked = pick(&mut tx, search).await?;
+        if picked.swaps {
+            note_swap(&mut tx, search).await?;
+        }
+        for id in picked.jobs {
             leased.push(take(&mut tx, search, &id, lease_until).await?);
         }
         tx.commit().await?;
@@ -166,6 +171,15 @@ impl Store {
     }
 }
 
+async fn note_swap(tx: &mut Transaction<'_, Sqlite>, search: &Search<'_>) -> Result<(), StoreError> {
+    sqlx::query("UPDATE worker SET swapped_at = ? WHERE name = ?")
+        .bind(search.now)
+        .bind(search.worker)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 async fn take(
     tx: &mut Transaction<'_, Sqlite>,
     search: &Search<'_>,
@@ -186,6 +200,7 @@ async fn take(
         .bind(job.start_tag)
         .execute(&mut **tx)
         .await?;
+    keep_up(tx, &job.member, &job.channel).await?;
     let body: String = sqlx::query_scalar("SELECT body FROM recipe WHERE id = ?")
         .bind(job.recipe.to_string())
         .fetch_one(&mut **tx)

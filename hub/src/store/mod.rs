@@ -8,6 +8,7 @@
 mod admit;
 mod catalogue;
 mod community;
+mod fair;
 mod finish;
 mod learn;
 mod lease;
@@ -28,6 +29,7 @@ use sqlx::{
 pub use admit::{Admitted, NewJob};
 pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
+pub use fair::Shares;
 pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;

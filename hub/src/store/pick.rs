@@ -1,12 +1,13 @@
-//! Which jobs a worker is given: the first in the fair order that it can serve, except that a model in memory goes before
-//! one that would have to be loaded, for as long as loading takes; and with it those that run together with it.
+//! Which jobs a worker is given: of the first jobs of each version that it serves, in the fair order, the one that
+//! [`crate::affinity`] chooses; and with it those that run together with it.
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{Sqlite, SqliteExecutor, Transaction};
+use sqlx::{Sqlite, SqliteExecutor, Transaction, query::QueryAs, sqlite::SqliteArguments};
 
 use super::{Store, StoreError};
 use crate::{
+    affinity::{self, Asking, Choice, Head, Memory},
     canonical::{self, Digest},
     seam::Millis,
 };
@@ -23,6 +24,10 @@ pub struct Search<'a> {
     pub wanted: Vec<Digest>,
     /// Those of them that it has in memory.
     pub loaded: Vec<Digest>,
+    /// Versions that other workers, which are here, have in memory.
+    pub elsewhere: HashSet<Digest>,
+    /// Most part of its time that it loads models for while it could do without.
+    pub swap_share: f64,
     /// The only jobs that it gets of versions that it serves as overflow.
     pub overflowing: Vec<String>,
     /// Most jobs to run together, where it is more than one.
@@ -41,106 +46,149 @@ struct Candidate {
     model: Digest,
     member: String,
     shape: String,
-    /// Since when it could be leased.
-    due: Millis,
 }
 
-/// The jobs that a worker (?1) can be given now (?2), of the versions in a JSON array (?3), in the fair order. A job that is
-/// too large for its memory is left for another of the workers that are here (a JSON array, ?4), if one has not run out of
-/// memory for it, too. Of versions that it serves as overflow, it gets only the jobs in a JSON array (?6). What was learnt a day ago (86,400,000 ms) is forgotten.
-macro_rules! line {
-    ($columns:literal) => {
-        concat!(
-            "SELECT ",
-            $columns,
-            " FROM job
-             WHERE state = 'queued' AND not_before <= ?2 AND expires_at > ?2
-               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model
-                           AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each(?6))))
-               AND job.model IN (SELECT value FROM json_each(?3))
-               AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
-               AND NOT (
-                   EXISTS (SELECT 1 FROM shortage AS own
-                           WHERE own.worker = ?1 AND own.model = job.model AND own.amount <= job.amount
-                             AND own.at > ?2 - 86400000)
-                   AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
-                               WHERE other.model = job.model AND other.worker <> ?1 AND set_aside_until <= ?2
-                                 AND other.overflow_after_ms IS NULL
-                                 AND other.worker IN (SELECT value FROM json_each(?4))
-                                 AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
-                                                 WHERE theirs.worker = other.worker AND theirs.model = job.model
-                                                   AND theirs.amount <= job.amount AND theirs.at > ?2 - 86400000)))
-             ORDER BY lane, start_tag, id LIMIT ?5"
-        )
+/// What a worker is given.
+#[derive(Debug, Default)]
+pub(super) struct Picked {
+    /// Ids of jobs that run together; none, if there is nothing for it.
+    pub jobs: Vec<String>,
+    /// Whether it leaves other work for it, for which it would have to load nothing.
+    pub swaps: bool,
+}
+
+/// Whether a worker (?1) can be given a job now (?2), of those that it may be given at all. A job that is too large for its
+/// memory is left for another of the workers that are here (a JSON array, ?4), if one has not run out of memory for it, too.
+/// Of versions that it serves as overflow, it gets only the jobs in a JSON array (?6). What was learnt a day ago
+/// (86,400,000 ms) is forgotten.
+macro_rules! can_be_given {
+    () => {
+        "state = 'queued' AND not_before <= ?2 AND expires_at > ?2
+           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = ?1 AND can.model = job.model
+                       AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each(?6))))
+           AND (SELECT set_aside_until FROM worker WHERE name = ?1) <= ?2
+           AND NOT (
+               EXISTS (SELECT 1 FROM shortage AS own
+                       WHERE own.worker = ?1 AND own.model = job.model AND own.amount <= job.amount
+                         AND own.at > ?2 - 86400000)
+               AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
+                           WHERE other.model = job.model AND other.worker <> ?1 AND set_aside_until <= ?2
+                             AND other.overflow_after_ms IS NULL
+                             AND other.worker IN (SELECT value FROM json_each(?4))
+                             AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
+                                             WHERE theirs.worker = other.worker AND theirs.model = job.model
+                                               AND theirs.amount <= job.amount AND theirs.at > ?2 - 86400000)))"
     };
+}
+
+/// The first jobs, at most ?5, of the versions in a JSON array (?3), in the fair order.
+const LINE: &str = concat!(
+    "SELECT id, model, member, shape FROM job WHERE ",
+    can_be_given!(),
+    " AND job.model IN (SELECT value FROM json_each(?3)) ORDER BY lane, start_tag, id LIMIT ?5"
+);
+
+/// The first job of each version in a JSON array (?3), in the fair order: one look at an index for each, however many wait.
+const HEADS: &str = concat!(
+    "SELECT first.id, first.model, first.member, first.shape, first.lane, first.start_tag, MAX(first.created_at, first.not_before) AS due,
+            COALESCE(load_ms, CAST(1000 * COALESCE(spec ->> '$.cost.load', 0) AS INTEGER)) AS load_ms, swapped_at
+     FROM json_each(?3) AS wanted
+     JOIN job AS first ON first.id = (
+         SELECT job.id FROM job WHERE job.model = wanted.value AND ",
+    can_be_given!(),
+    " ORDER BY lane, start_tag, id LIMIT 1)
+     JOIN worker ON name = ?1 JOIN model ON digest = first.model
+     LEFT JOIN pace ON pace.worker = ?1 AND pace.model = first.model
+     ORDER BY first.lane, first.start_tag, first.id"
+);
+
+#[derive(sqlx::FromRow)]
+struct HeadRow {
+    #[sqlx(flatten)]
+    job: Candidate,
+    lane: i64,
+    start_tag: i64,
+    due: Millis,
+    load_ms: i64,
+    swapped_at: Millis,
+}
+
+/// What a worker chooses from.
+struct Heads {
+    heads: Vec<Head<Candidate>>,
+    asking: Asking,
+}
+
+impl Heads {
+    fn choose(&self) -> Option<Choice<'_, Candidate>> {
+        affinity::choose(&self.heads, self.asking)
+    }
 }
 
 impl Store {
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
-        let first = line(&self.read, search, &search.wanted, 1).await?;
-        Ok(first.first().map(|first| first.model))
+        Ok(heads(&self.read, search).await?.choose().map(|choice| choice.head.model))
     }
 }
 
-/// The ids of the jobs that a worker is given, which run together.
+/// The jobs that a worker is given, which run together.
 pub(super) async fn pick(
     tx: &mut Transaction<'_, Sqlite>,
     search: &Search<'_>,
-) -> Result<Vec<String>, StoreError> {
-    let Some(head) = head(tx, search).await? else {
-        return Ok(Vec::new());
+) -> Result<Picked, StoreError> {
+    let heads = heads(&mut **tx, search).await?;
+    let Some(Choice { head, swaps }) = heads.choose() else {
+        return Ok(Picked::default());
     };
     let most = search.batch.get(&head.model).copied().unwrap_or(1);
-    if most < 2 {
-        return Ok(vec![head.id]);
-    }
-    let line = line(&mut **tx, search, &search.wanted, most * LOOKED_AT).await?;
-    Ok(together(&head, &line, most as usize))
+    let jobs = match most {
+        0 | 1 => vec![head.job.id.clone()],
+        most => together(&head.job, &line(tx, search, most * LOOKED_AT).await?, most as usize),
+    };
+    Ok(Picked { jobs, swaps })
 }
 
-async fn head(
-    tx: &mut Transaction<'_, Sqlite>,
-    search: &Search<'_>,
-) -> Result<Option<Candidate>, StoreError> {
-    let Some(first) = line(&mut **tx, search, &search.wanted, 1).await?.pop() else {
-        return Ok(None);
-    };
-    if search.loaded.is_empty() || search.loaded.contains(&first.model) {
-        return Ok(Some(first));
+async fn heads(from: impl SqliteExecutor<'_>, search: &Search<'_>) -> Result<Heads, StoreError> {
+    let rows: Vec<HeadRow> = asked(sqlx::query_as(HEADS), search, 0).fetch_all(from).await?;
+    let swapped_at = rows.first().map_or(0, |row| row.swapped_at);
+    let asking = Asking { now: search.now, swapped_at, swap_share: search.swap_share };
+    Ok(Heads { heads: rows.into_iter().map(|row| row.head(search)).collect(), asking })
+}
+
+impl HeadRow {
+    fn head(self, search: &Search<'_>) -> Head<Candidate> {
+        let Self { job, lane, start_tag, due, load_ms, .. } = self;
+        let model = job.model;
+        let (memory, load_ms) = if search.loaded.contains(&model) {
+            (Memory::Here, 0)
+        } else if search.elsewhere.contains(&model) {
+            (Memory::Elsewhere, load_ms)
+        } else {
+            (Memory::Nowhere, load_ms)
+        };
+        Head { job, model, lane, start_tag, due, load_ms, memory }
     }
-    let load_ms: i64 = sqlx::query_scalar(
-        "SELECT COALESCE((SELECT load_ms FROM pace WHERE worker = ? AND model = digest),
-                         CAST(1000 * COALESCE(spec ->> '$.cost.load', 0) AS INTEGER))
-         FROM model WHERE digest = ?",
-    )
-    .bind(search.worker)
-    .bind(first.model.to_string())
-    .fetch_one(&mut **tx)
-    .await?;
-    if search.now - first.due >= load_ms {
-        return Ok(Some(first));
-    }
-    let loaded = line(&mut **tx, search, &search.loaded, 1).await?.pop();
-    Ok(Some(loaded.unwrap_or(first)))
 }
 
 async fn line(
-    from: impl SqliteExecutor<'_>,
+    tx: &mut Transaction<'_, Sqlite>,
     search: &Search<'_>,
-    versions: &Vec<Digest>,
     most: u32,
 ) -> Result<Vec<Candidate>, StoreError> {
-    let line = sqlx::query_as(line!("id, model, member, shape, MAX(created_at, not_before) AS due"))
+    Ok(asked(sqlx::query_as(LINE), search, most).fetch_all(&mut **tx).await?)
+}
+
+type Asked<'q, Row> = QueryAs<'q, Sqlite, Row, SqliteArguments>;
+
+fn asked<'q, Row>(query: Asked<'q, Row>, search: &'q Search<'_>, most: u32) -> Asked<'q, Row> {
+    query
         .bind(search.worker)
         .bind(search.now)
-        .bind(canonical::to_string(versions))
+        .bind(canonical::to_string(&search.wanted))
         .bind(canonical::to_string(&search.present))
         .bind(most)
         .bind(canonical::to_string(&search.overflowing))
-        .fetch_all(from)
-        .await?;
-    Ok(line)
 }
 
 /// Those of a line that run together with its head, the head first. Nobody gains a turn by it: a member's first job may
@@ -175,7 +223,7 @@ mod tests {
         let job = |(place, text): (usize, &str)| {
             let (member, shape) = text.split_once(':').unwrap();
             let model = Digest::of_bytes(b"model");
-            Candidate { id: place.to_string(), model, member: member.into(), shape: shape.into(), due: 0 }
+            Candidate { id: place.to_string(), model, member: member.into(), shape: shape.into() }
         };
         let line: Vec<Candidate> = line.split(' ').enumerate().map(job).collect();
         together(&line[0], &line, most).iter().map(|id| id.parse().unwrap()).collect()
