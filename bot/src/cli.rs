@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Args, Parser, Subcommand};
 use riff_hub::{hub::Hub, seam::System};
 
-use crate::{serve, settings::Settings};
+use crate::{
+    serve,
+    settings::Settings,
+    simulate::{self, Simulate},
+};
 
 #[derive(Parser)]
 #[command(name = "riff", version, about = "The generation hub that a chat community runs for itself.")]
@@ -26,6 +30,8 @@ enum Command {
     Token(Token),
     /// Print every setting with its default.
     Settings,
+    /// Run the scheduling code on a simulated fleet, beside other schedulers.
+    Simulate(Simulate),
 }
 
 #[derive(Subcommand)]
@@ -68,11 +74,14 @@ async fn run() -> anyhow::Result<()> {
         print!("{}", crate::settings::DEFAULTS);
         return Ok(());
     }
+    if let Some(Command::Simulate(asked)) = arguments.command {
+        return simulate::run(asked).await;
+    }
     let settings = Settings::load(arguments.config.as_deref())?;
     match arguments.command {
         None | Some(Command::Serve) => serve::run(settings).await,
         Some(Command::Token(command)) => token(settings, command).await,
-        Some(Command::Settings) => Ok(()),
+        Some(Command::Settings | Command::Simulate(_)) => Ok(()),
     }
 }
 

@@ -68,16 +68,14 @@ pub struct Choice<'a, Id> {
 /// The job to take of the first ones of each model, which are in the fair order; nothing if all are better left to others.
 pub fn choose<'a, Id>(heads: &'a [Head<Id>], asking: Asking) -> Option<Choice<'a, Id>> {
     let in_memory = heads.iter().find(|head| head.is_here());
-    let before = heads.iter().take_while(|head| !head.is_here());
+    let mut before = heads.iter().take_while(|head| !head.is_here());
     match in_memory {
         None => before
-            .filter(|head| head.memory == Memory::Nowhere || head.has_waited(asking.now))
-            .map(|head| Choice { head, swaps: false })
-            .next(),
+            .find(|head| head.memory == Memory::Nowhere || head.has_waited(asking.now))
+            .map(|head| Choice { head, swaps: false }),
         Some(own) => before
-            .filter(|head| head.is_worth_leaving(own, asking))
+            .find(|head| head.is_worth_leaving(own, asking))
             .map(|head| Choice { head, swaps: true })
-            .next()
             .or(Some(Choice { head: own, swaps: false })),
     }
 }

@@ -149,7 +149,8 @@ impl Hub {
     fn leased(&self, worker: &str, leased: Vec<Leased>) -> Option<wire::Lease> {
         step::done("leased");
         if let Some(mut presence) = self.presence.get_mut(worker) {
-            let missing = leased.iter().map(|leased| leased.job.model).filter(|model| !presence.loaded.contains(model));
+            let missing =
+                leased.iter().map(|leased| leased.job.model).filter(|model| !presence.loaded.contains(model));
             let missing: Vec<Digest> = missing.collect();
             presence.loading.extend(missing);
         }

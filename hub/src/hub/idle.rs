@@ -108,7 +108,8 @@ mod tests {
     #[tokio::test]
     async fn one_worker_is_woken_for_each_job_and_only_one_that_can_serve_it() {
         let idle = Idle::default();
-        let flux = [idle.place([model("flux")].into(), Vec::new()), idle.place([model("flux")].into(), Vec::new())];
+        let flux =
+            [idle.place([model("flux")].into(), Vec::new()), idle.place([model("flux")].into(), Vec::new())];
         let other = idle.place([model("sd")].into(), Vec::new());
         flux.iter().chain([&other]).for_each(Waiting::wait);
         idle.wake_for(model("flux"));

@@ -4,7 +4,7 @@ use sqlx::{Sqlite, Transaction};
 
 use super::{
     Store, StoreError,
-    fair::{FLOW, Flow, Shares, Tags},
+    fair::{Flow, Shares, Tags},
 };
 use crate::{
     canonical,
@@ -96,18 +96,23 @@ struct Standing {
 }
 
 async fn standing(tx: &mut Transaction<'_, Sqlite>, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
-    let text = format!(
+    let standing = sqlx::query_as(
         "SELECT (SELECT COUNT(*) FROM job WHERE job.member = ?1 AND state IN ('queued', 'leased', 'running'))
                     AS waiting,
                 (SELECT COALESCE(SUM(gpu_ms), 0) FROM ledger WHERE ledger.member = ?1 AND period = ?3)
-                    AS balance_ms, {FLOW}"
-    );
-    let standing = sqlx::query_as(sqlx::AssertSqlSafe(text))
-        .bind(admitted.member)
-        .bind(admitted.community)
-        .bind(admitted.period)
-        .fetch_one(&mut **tx)
-        .await?;
+                    AS balance_ms,
+                virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
+                COALESCE(last_start, 0) AS last_start, COALESCE(last_finish, 0) AS last_finish,
+                (SELECT TOTAL(other.weight) FROM flow AS other WHERE other.community = ?2
+                 AND other.last_start > virtual_time AND other.member <> ?1) AS others
+         FROM fairness LEFT JOIN community ON community.id = ?2
+         LEFT JOIN flow ON flow.community = ?2 AND flow.member = ?1",
+    )
+    .bind(admitted.member)
+    .bind(admitted.community)
+    .bind(admitted.period)
+    .fetch_one(&mut **tx)
+    .await?;
     Ok(standing)
 }
 

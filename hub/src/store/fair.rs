@@ -14,7 +14,7 @@ use super::StoreError;
 /// Microseconds in a millisecond: tags are microseconds of weighted device time.
 const TAG_A_MS: f64 = 1_000.0;
 /// By which factor the crowd may have changed before tags are made anew.
-const DRIFT: f64 = 1.5;
+const DRIFT: f64 = 1.2;
 
 /// How much of the fleet a job is entitled to.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,15 +51,6 @@ pub(super) struct Tags {
     pub next: i64,
 }
 
-/// What a flow (member ?1 in community ?2) meets, as columns of [`Flow`].
-pub(super) const FLOW: &str = "
-    virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd, COALESCE(last_start, 0) AS last_start,
-    COALESCE(last_finish, 0) AS last_finish,
-    (SELECT TOTAL(other.weight) FROM flow AS other WHERE other.community = ?2 AND other.last_start > virtual_time
-     AND other.member <> ?1) AS others
-    FROM fairness LEFT JOIN community ON community.id = ?2
-    LEFT JOIN flow ON flow.community = ?2 AND flow.member = ?1";
-
 impl Flow {
     /// The tags of the member's next job, which the flow holds from then on.
     pub fn enqueue(&mut self, cost_ms: i64, shares: Shares) -> Tags {
@@ -72,7 +63,7 @@ impl Flow {
             false => stretched(self.last_finish, self.last_start, crowd / self.crowd),
         };
         let own_turn = self.virtual_time.max(self.next_tag);
-        let is_new = finish <= own_turn;
+        let is_new = finish <= self.virtual_time;
         let start = if is_new { own_turn } else { finish };
         let next = if is_new { start + cost as i64 } else { self.next_tag };
         let tags = Tags { start, finish: start + (cost * crowd / shares.member) as i64, crowd, next };

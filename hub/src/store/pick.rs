@@ -97,7 +97,7 @@ const HEADS: &str = concat!(
          SELECT job.id FROM job WHERE job.model = wanted.value AND ",
     can_be_given!(),
     " ORDER BY lane, start_tag, id LIMIT 1)
-     JOIN worker ON name = ?1 JOIN model ON digest = first.model
+     JOIN worker ON worker.name = ?1 JOIN model ON digest = first.model
      LEFT JOIN pace ON pace.worker = ?1 AND pace.model = first.model
      ORDER BY first.lane, first.start_tag, first.id"
 );

@@ -3,6 +3,7 @@
 
 mod community;
 mod embed;
+mod fairness;
 mod give;
 mod grammar;
 mod overflow;
