@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Args, Parser, Subcommand};
 use riff_hub::{hub::Hub, seam::System, store::Store};
 
-use crate::{serve, settings::Settings};
+use crate::{
+    serve,
+    settings::Settings,
+    simulate::{self, Simulate},
+};
 
 #[derive(Parser)]
 #[command(name = "riff", version, about = "The generation hub that a chat community runs for itself.")]
@@ -31,6 +35,8 @@ enum Command {
     Move,
     /// Print every setting with its default.
     Settings,
+    /// Run the scheduling code on a simulated fleet, beside other schedulers.
+    Simulate(Simulate),
 }
 
 #[derive(Subcommand)]
@@ -73,13 +79,16 @@ async fn run() -> anyhow::Result<()> {
         print!("{}", crate::settings::DEFAULTS);
         return Ok(());
     }
+    if let Some(Command::Simulate(asked)) = arguments.command {
+        return simulate::run(asked).await;
+    }
     let settings = Settings::load(arguments.config.as_deref())?;
     match arguments.command {
         None | Some(Command::Serve) => serve::run(settings).await,
         Some(Command::Token(command)) => token(settings, command).await,
         Some(Command::Migrate) => migrate(&settings).await,
         Some(Command::Move) => transfer(&settings).await,
-        Some(Command::Settings) => Ok(()),
+        Some(Command::Settings | Command::Simulate(_)) => Ok(()),
     }
 }
 

@@ -4,10 +4,12 @@
 pub mod api;
 pub mod cli;
 pub mod discord;
+pub mod plot;
 pub mod poster;
 pub mod problem;
 pub mod serve;
 pub mod settings;
+pub mod simulate;
 pub mod state;
 pub mod web;
 pub mod worker_api;

@@ -2,6 +2,7 @@
 //! Nothing else in the process reads the environment.
 
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     num::NonZeroU32,
     path::{Path, PathBuf},
@@ -41,6 +42,7 @@ pub struct Settings {
     pub rate: Rates,
     pub quota: Quota,
     pub queue: Queue,
+    pub fairness: Fairness,
     pub moderation: Moderation,
     pub discord: Discord,
     pub worker: Worker,
@@ -122,6 +124,16 @@ pub struct Queue {
     pub retry_backoff_seconds: Seconds,
     pub expire_after_seconds: Seconds,
     pub max_queued_per_member: NonZeroU32,
+    pub swap_share: Share,
+}
+
+/// `[fairness]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Fairness {
+    pub communities: HashMap<String, Weight>,
+    pub roles: HashMap<String, Weight>,
 }
 
 /// `[moderation]`
@@ -212,6 +224,34 @@ impl<'de> Deserialize<'de> for Part {
     }
 }
 
+/// A number above 0, at most 1.
+#[derive(Debug, Clone, Copy)]
+pub struct Share(pub f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(deserializer)?;
+        match share > 0.0 && share <= 1.0 {
+            true => Ok(Self(share)),
+            false => Err(D::Error::custom(format!("{share} is not a number above 0, at most 1"))),
+        }
+    }
+}
+
+/// A weight from 0.01 to 100; 1 is ordinary.
+#[derive(Debug, Clone, Copy)]
+pub struct Weight(pub f64);
+
+impl<'de> Deserialize<'de> for Weight {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let weight = f64::deserialize(deserializer)?;
+        match (0.01..=100.0).contains(&weight) {
+            true => Ok(Self(weight)),
+            false => Err(D::Error::custom(format!("{weight} is not a weight from 0.01 to 100"))),
+        }
+    }
+}
+
 fn channels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Channel>, D::Error> {
     let channels = Vec::<Channel>::deserialize(deserializer)?;
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -273,8 +313,17 @@ impl Settings {
             max_attempts: i64::from(self.queue.max_attempts.get()),
             backoff: self.queue.retry_backoff_seconds.0,
             expire_after: self.queue.expire_after_seconds.0,
+            fairness: hub::Fairness {
+                communities: weights(&self.fairness.communities),
+                roles: weights(&self.fairness.roles),
+            },
+            swap_share: self.queue.swap_share.0,
             default_models: self.default_models.clone(),
             blocked_words: self.moderation.blocked_words.clone(),
         }
     }
+}
+
+fn weights(set: &HashMap<String, Weight>) -> HashMap<String, f64> {
+    set.iter().map(|(name, weight)| (name.clone(), weight.0)).collect()
 }

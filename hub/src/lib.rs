@@ -5,6 +5,7 @@
 //! It never talks to a chat platform, renders a page or serves HTTP.
 
 pub mod admission;
+pub mod affinity;
 pub mod blobs;
 pub mod canonical;
 pub mod community;
@@ -21,6 +22,7 @@ pub mod riff;
 pub mod safety;
 pub mod schema;
 pub mod seam;
+pub mod simulate;
 pub mod step;
 pub mod store;
 pub mod wire;

@@ -56,9 +56,15 @@ impl Server {
         let takes = |pace: &Pace| (estimate_ms as f64 * pace.factor) as i64 + load(pace);
         self.models.get(&model).map_or(estimate_ms, takes)
     }
-}
 
-impl Server {
+    /// When it is done with a job if it is free from then on. A model that another has in memory it loads only once the job
+    /// has waited for as long as that takes (see [`crate::affinity`]).
+    fn done_ms(&self, free_ms: i64, job: &Waiting, is_loaded: bool) -> i64 {
+        let load_ms = self.models.get(&job.model).map_or(0, |pace| pace.load_ms);
+        let patience_ms = if is_loaded && !self.loaded.contains(&job.model) { load_ms } else { 0 };
+        free_ms.max(patience_ms) + self.takes(job.model, job.estimate_ms)
+    }
+
     /// Whether it serves a version whatever others do.
     fn is_ordinary_for(&self, model: &Digest) -> bool {
         self.models.contains_key(model) && !self.overflow.contains_key(model)
@@ -87,8 +93,8 @@ pub struct Place {
 /// A place in the serving order: lane, start tag, id.
 pub type Key = (i64, i64, String);
 
-/// The queue as it was at one moment, played once over the fleet: every job goes to the worker that can serve it and is
-/// free first. Those that serve it as overflow count once the others would take too long. Gives the place of each job, and
+/// The queue as it was at one moment, played once over the fleet: every job goes to the worker that is done with it first,
+/// which is seldom one that would have to load the model while another has it in memory. Those that serve it as overflow count once the others would take too long. Gives the place of each job, and
 /// a close one of a job that came since.
 pub struct Line {
     /// In the serving order.
@@ -119,15 +125,18 @@ impl Line {
                 .filter(|(model, _)| compete(&fleet, model, &waiting.model))
                 .map(|(_, count)| count)
                 .sum();
-            let done = |i: usize| free_at[i] + fleet[i].takes(waiting.model, waiting.estimate_ms);
-            let ordinary = first_free(&fleet, &free_at, |server| server.is_ordinary_for(&waiting.model));
-            let ordinary_ms = ordinary.map(done);
-            let spare =
-                first_free(&fleet, &free_at, |server| server.is_overflow_for(&waiting.model, ordinary_ms));
-            let eta_ms = ordinary.into_iter().chain(spare).min_by_key(|&i| free_at[i]).map(|first| {
-                free_at[first] += fleet[first].takes(waiting.model, waiting.estimate_ms);
+            let is_loaded = fleet.iter().any(|server| server.loaded.contains(&waiting.model));
+            let done = |i: usize| fleet[i].done_ms(free_at[i], &waiting, is_loaded);
+            let first = |able: &dyn Fn(&Server) -> bool| {
+                (0..fleet.len()).filter(|&i| able(&fleet[i])).map(|i| (done(i), i)).min()
+            };
+            let ordinary = first(&|server| server.is_ordinary_for(&waiting.model));
+            let ordinary_ms = ordinary.map(|(done_ms, _)| done_ms);
+            let spare = first(&|server| server.is_overflow_for(&waiting.model, ordinary_ms));
+            let eta_ms = ordinary.into_iter().chain(spare).min().map(|(done_ms, first)| {
+                free_at[first] = done_ms;
                 fleet[first].loaded.insert(waiting.model);
-                free_at[first]
+                done_ms
             });
             *ahead.entry(waiting.model).or_default() += 1;
             by_id.insert(waiting.job.clone(), jobs.len());
@@ -172,11 +181,6 @@ impl Line {
             |server: &Server| before.unwrap_or(server.busy_ms) + server.takes(job.model, job.estimate_ms);
         Place { position: rival.map_or(0, |played| played.place.position) + 1, eta_ms: served.map(eta).min() }
     }
-}
-
-/// The server that is free first of those that are able.
-fn first_free(fleet: &[Server], free_at: &[i64], able: impl Fn(&Server) -> bool) -> Option<usize> {
-    (0..fleet.len()).filter(|&i| able(&fleet[i])).min_by_key(|&i| free_at[i])
 }
 
 /// Whether jobs of two models ever wait for each other.

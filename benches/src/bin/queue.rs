@@ -176,6 +176,8 @@ impl Community {
             worker,
             wanted: vec![self.model],
             loaded: vec![self.model],
+            elsewhere: Default::default(),
+            swap_share: 0.1,
             overflowing: Vec::new(),
             batch: Default::default(),
             present: Vec::new(),

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Change, Hub,
+    Change, Hub, Presence,
     work::{MAX_HOLD, WorkError},
 };
 use crate::{
@@ -61,7 +61,8 @@ impl Hub {
                 .filter(|model| !served.overflow.contains_key(model))
                 .collect(),
         };
-        let waiting = self.idle.place(able);
+        let loaded = named(&served, &request.loaded);
+        let waiting = self.idle.place(able, loaded);
         let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(MAX_HOLD);
         let mut served = Some(served);
         loop {
@@ -103,16 +104,27 @@ impl Hub {
             wanted: wanted(served, request),
             loaded: named(served, &request.loaded),
             overflowing: self.overflowing(&served.overflow).await?,
+            elsewhere: self.loaded_elsewhere(worker),
+            swap_share: self.settings.swap_share,
             batch: served.models.iter().filter_map(batch).collect(),
             present: if served.short { self.present_workers() } else { Vec::new() },
             now: self.seam.now(),
         })
     }
 
+    /// The versions that workers other than this one, which are here, have in memory or load.
+    fn loaded_elsewhere(&self, worker: &str) -> HashSet<Digest> {
+        let others = self.presence.iter().filter(|entry| entry.key() != worker && self.is_here(entry));
+        others.flat_map(|entry| entry.loaded.union(&entry.loading).copied().collect::<Vec<_>>()).collect()
+    }
+
     /// Notes what a worker has in memory, of the models that its request is about.
     fn note_loaded(&self, worker: &str, served: &Served, request: &wire::LeaseRequest) {
         self.heard_of(worker);
         let mut presence = self.presence.entry(worker.to_owned()).or_default();
+        if !request.ahead {
+            presence.loading.clear();
+        }
         for (digest, name) in &served.models {
             if request.loaded.contains(name) {
                 presence.loaded.insert(*digest);
@@ -136,6 +148,12 @@ impl Hub {
     /// One lease with the others in it.
     fn leased(&self, worker: &str, leased: Vec<Leased>) -> Option<wire::Lease> {
         step::done("leased");
+        if let Some(mut presence) = self.presence.get_mut(worker) {
+            let missing =
+                leased.iter().map(|leased| leased.job.model).filter(|model| !presence.loaded.contains(model));
+            let missing: Vec<Digest> = missing.collect();
+            presence.loading.extend(missing);
+        }
         let mut leases = leased.into_iter().map(|Leased { job, recipe }| {
             tracing::info!(job = job.id, worker, attempt = job.attempt, "leased");
             self.tell(&job.channel, &job.id, Change::State);
@@ -184,13 +202,20 @@ impl Hub {
 
     /// The workers heard of within the last two leases.
     pub(super) fn present(&self) -> Vec<Present> {
-        let since = self.seam.now() - 2 * self.settings.lease.as_millis() as i64;
-        let here = self.presence.iter().filter(|entry| entry.at >= since);
-        let present = here.map(|entry| {
-            let loaded = entry.loaded.iter().copied().collect();
-            Present { worker: entry.key().clone(), loaded, seen_at: entry.at }
+        let here = self.presence.iter().filter(|entry| self.is_here(entry));
+        let present = here.map(|entry| Present {
+            worker: entry.key().clone(),
+            loaded: entry.loaded.clone(),
+            loading: entry.loading.clone(),
+            seen_at: entry.at,
         });
-        present.collect()
+        let mut present: Vec<Present> = present.collect();
+        present.sort_unstable_by(|a, b| a.worker.cmp(&b.worker));
+        present
+    }
+
+    fn is_here(&self, presence: &Presence) -> bool {
+        presence.at >= self.seam.now() - 2 * self.settings.lease.as_millis() as i64
     }
 
     /// Their names.

@@ -19,7 +19,7 @@ mod withhold;
 mod work;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     path::Path,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -27,10 +27,7 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::{
-    sync::{Mutex, Semaphore, broadcast, watch},
-    time::Instant,
-};
+use tokio::sync::{Mutex, Semaphore, broadcast, watch};
 
 use crate::{
     admission::{Rate, Rates},
@@ -39,7 +36,7 @@ use crate::{
     queue::Line,
     safety::Watch,
     seam::{Millis, Seam},
-    store::{Retry, Store, StoreError, StoreOptions},
+    store::{Retry, Shares, Store, StoreError, StoreOptions},
 };
 
 use self::{idle::Idle, peers::Peers};
@@ -77,11 +74,36 @@ pub struct Settings {
     pub backoff: Duration,
     /// A job that no worker took by then is given up.
     pub expire_after: Duration,
+    /// Shares of the fleet.
+    pub fairness: Fairness,
+    /// Most part of its time that a worker loads models for while it has work for which it would have to load nothing:
+    /// above 0, at most 1.
+    pub swap_share: f64,
     /// Names of the models that `/imagine` and `/ask` use where none is named: the first that a present worker serves;
     /// else the first by name.
     pub default_models: Vec<String>,
     /// Words that prompts must not have.
     pub blocked_words: Vec<String>,
+}
+
+/// Shares of the fleet, relative to each other: who is not named has 1.
+#[derive(Debug, Clone, Default)]
+pub struct Fairness {
+    /// Of communities, by id.
+    pub communities: HashMap<String, f64>,
+    /// Of members within their community, by id of a role; the largest of a member's roles counts.
+    pub roles: HashMap<String, f64>,
+}
+
+impl Fairness {
+    /// The shares of a member with these roles.
+    pub fn shares(&self, community: &str, roles: &[String]) -> Shares {
+        let of_roles = roles.iter().filter_map(|role| self.roles.get(role)).copied();
+        Shares {
+            community: self.communities.get(community).copied().unwrap_or(1.0),
+            member: of_roles.reduce(f64::max).unwrap_or(1.0),
+        }
+    }
 }
 
 /// Something that a surface shows has changed.
@@ -153,6 +175,8 @@ struct Presence {
     here: bool,
     /// The versions that it had in memory when it last asked for work.
     loaded: HashSet<Digest>,
+    /// Those that it has to load for what it was given since.
+    loading: HashSet<Digest>,
 }
 
 /// The state of one hub process. What must survive it is in the store and the blobs; the rest may be lost at any time.
@@ -184,7 +208,7 @@ pub struct Hub {
     leading: DashMap<String, (Instant, bool)>,
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
-    line: Mutex<Option<(Instant, Arc<Line>)>>,
+    line: Mutex<Option<(Millis, Arc<Line>)>>,
     /// Looks at results, where there is a classifier.
     watch: OnceLock<Arc<Watch>>,
     /// Room for making pictures smaller.

@@ -156,9 +156,11 @@ impl Hub {
         let since = now - 2 * self.settings.lease.as_millis() as i64;
         let mine = self.presence.iter().filter(|entry| entry.here && entry.at >= since);
         let mine: Vec<Present> = mine
-            .map(|entry| {
-                let loaded = entry.loaded.iter().copied().collect();
-                Present { worker: entry.key().clone(), loaded, seen_at: entry.at }
+            .map(|entry| Present {
+                worker: entry.key().clone(),
+                loaded: entry.loaded.clone(),
+                loading: HashSet::new(),
+                seen_at: entry.at,
             })
             .collect();
         let present = self.store.share_presence(&mine, since).await?;
@@ -169,7 +171,7 @@ impl Hub {
             if worker.seen_at > entry.at {
                 entry.at = worker.seen_at;
                 entry.here = false;
-                entry.loaded = worker.loaded.iter().copied().collect();
+                entry.loaded = worker.loaded.clone();
             }
         }
         Ok(())

@@ -274,9 +274,10 @@ impl Hub {
         let admitted = Admitted {
             member: &ask.who.id,
             channel: ask.channel,
+            community: ground.community(),
             private: ask.privacy == Privacy::Private,
             lane: Lane::Fast,
-            weight: 1.0,
+            shares: self.settings.fairness.shares(ground.community(), ask.roles),
             allowance_ms: self.allowance_ms(ground.community(), ask.roles).await?,
             period: Self::period(now),
             max_waiting: self.settings.max_waiting,

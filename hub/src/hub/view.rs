@@ -12,13 +12,14 @@ use crate::{
     queue::{Line, Place, Waiting},
     recipe::{Move, Recipe, RecipeId},
     riff,
+    seam::Millis,
     store::{StoreError, Whole},
 };
 
 /// Jobs up to which the queue is looked at anew for each place in it.
 const SHORT: usize = 200;
-/// How old the picture of a longer queue may be.
-const FRESH: Duration = Duration::from_millis(500);
+/// How old the picture of a longer queue may be, in milliseconds.
+const FRESH_MS: Millis = 500;
 
 /// A job with all that is shown of it.
 #[derive(Debug, Clone)]
@@ -175,15 +176,16 @@ impl Hub {
     /// The queue: as it is while it is short, and as it was a moment ago while it is long.
     pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
         let mut played = self.line.lock().await;
+        let now = self.seam.now();
         if let Some((at, line)) = &*played
             && line.len() > SHORT
-            && at.elapsed() < FRESH
+            && (0..FRESH_MS).contains(&(now - at))
         {
             return Ok(line.clone());
         }
-        let fleet = self.store.fleet(&self.present(), self.seam.now()).await?;
+        let fleet = self.store.fleet(&self.present(), now).await?;
         let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
-        *played = Some((Instant::now(), line.clone()));
+        *played = Some((now, line.clone()));
         Ok(line)
     }
 

@@ -3,6 +3,7 @@
 use super::{
     Store, StoreError,
     db::{Texts, Tx, on, one, scalar},
+    fair::{Flow, Shares, Tags},
     turn,
 };
 use crate::{
@@ -32,12 +33,14 @@ pub struct Admitted<'a> {
     pub member: &'a str,
     /// Where.
     pub channel: &'a str,
+    /// The channel's community.
+    pub community: &'a str,
     /// Whether its member alone sees what comes of it.
     pub private: bool,
     /// Which lane.
     pub lane: Lane,
-    /// Share of the fleet relative to others; 1 is ordinary.
-    pub weight: f64,
+    /// Share of the fleet.
+    pub shares: Shares,
     /// Milliseconds of the device the member may use in a period.
     pub allowance_ms: i64,
     /// The period (day since the epoch).
@@ -58,14 +61,12 @@ impl Store {
     pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
         turn::of_member(&mut tx, admitted.member).await?;
-        let standing = standing(&mut tx, admitted).await?;
+        let mut standing = standing(&mut tx, admitted).await?;
         standing.check(admitted, jobs)?;
-        let mut start_tag = standing.start_tag;
         let mut enqueued = Vec::with_capacity(jobs.len());
         for job in jobs {
-            let queued = insert(&mut tx, admitted, job, start_tag).await?;
-            start_tag = queued.finish_tag;
-            enqueued.push(queued);
+            let tags = standing.flow.enqueue(job.estimate_ms, admitted.shares);
+            enqueued.push(insert(&mut tx, admitted, job, tags).await?);
         }
         tx.commit().await?;
         Ok(enqueued)
@@ -90,19 +91,27 @@ struct Standing {
     waiting: i64,
     /// Sum of the ledger in the period, in milliseconds of the device; never above what was granted.
     balance_ms: i64,
-    /// Start tag of the next job.
-    start_tag: i64,
+    /// What the next job's tags are made of.
+    #[sqlx(flatten)]
+    flow: Flow,
 }
 
-/// Start-time fair queueing (Goyal, Vin, Cheng, SIGCOMM 1996): the start tag is the later of virtual time and the
-/// member's last finish tag, the finish tag is the start tag plus cost over weight.
 async fn standing(tx: &mut Tx, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
-    let standing = one!(tx, "SELECT (SELECT COUNT(*) FROM job WHERE job.member = member.id AND state IN ('queued', 'leased', 'running'))
-                    AS waiting,
-                (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE ledger.member = member.id AND period = $2)
+    let standing = one!(
+        tx,
+        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = $1 AND state IN ('queued', 'leased', 'running')) AS waiting,
+                (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE ledger.member = $1 AND period = $3)
                     AS balance_ms,
-                MAX(virtual_time, last_finish) AS start_tag
-         FROM member, fairness WHERE member.id = $1", admitted.member, admitted.period)?;
+                virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
+                COALESCE(last_start, 0) AS last_start, COALESCE(last_finish, 0) AS last_finish,
+                (SELECT COALESCE(SUM(other.weight), 0.0) FROM flow AS other WHERE other.community = $2
+                 AND other.last_start > virtual_time AND other.member <> $1) AS others
+         FROM fairness LEFT JOIN community ON community.id = $2
+         LEFT JOIN flow ON flow.community = $2 AND flow.member = $1",
+        admitted.member,
+        admitted.community,
+        admitted.period
+    )?;
     Ok(standing)
 }
 
@@ -131,7 +140,9 @@ const INSERT: Texts = Texts {
                      expires_at, created_at, private, reply, allowance_ms, shape, amount)
         VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
-    UPDATE member SET last_finish = $12 WHERE id = $8;
+    INSERT INTO flow (community, member, weight, crowd, last_start, last_finish) VALUES ($21, $8, $22, $23, $11, $12)
+        ON CONFLICT DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12;
+    UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24;
     SELECT * FROM job WHERE id = $1",
     postgres: "
     WITH recipe AS (
@@ -142,20 +153,19 @@ const INSERT: Texts = Texts {
             ON CONFLICT DO NOTHING
     ), reserve AS (
         INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5)
-    ), member AS (
-        UPDATE member SET last_finish = $12 WHERE id = $8
+    ), flow AS (
+        INSERT INTO flow (community, member, weight, crowd, last_start, last_finish)
+            VALUES ($21, $8, $22, $23, $11, $12)
+            ON CONFLICT (community, member) DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12
+    ), community AS (
+        UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24
     )
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
                      expires_at, created_at, private, reply, allowance_ms, shape, amount)
         VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20) RETURNING *",
 };
 
-async fn insert(
-    tx: &mut Tx,
-    admitted: &Admitted<'_>,
-    job: &NewJob,
-    start_tag: i64,
-) -> Result<Job, StoreError> {
+async fn insert(tx: &mut Tx, admitted: &Admitted<'_>, job: &NewJob, tags: Tags) -> Result<Job, StoreError> {
     let parents = job.recipe.origin.as_ref().map(|origin| canonical::to_string(&origin.parents));
     let enqueued = one!(
         tx,
@@ -170,8 +180,8 @@ async fn insert(
         admitted.member,
         admitted.channel,
         admitted.lane as i64,
-        start_tag,
-        start_tag + (job.estimate_ms as f64 * 1_000.0 / admitted.weight) as i64,
+        tags.start,
+        tags.finish,
         job.estimate_ms,
         admitted.expires_at,
         admitted.private,
@@ -179,7 +189,11 @@ async fn insert(
         admitted.allowance_ms,
         admitted.period,
         job.recipe.shape().to_string(),
-        job.recipe.amount()
+        job.recipe.amount(),
+        admitted.community,
+        admitted.shares.member,
+        tags.crowd,
+        tags.next
     )?;
     Ok(enqueued)
 }

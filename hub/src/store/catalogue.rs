@@ -38,7 +38,9 @@ pub struct Present {
     /// Its name.
     pub worker: String,
     /// The versions that it had in memory when it last asked for work.
-    pub loaded: Vec<Digest>,
+    pub loaded: HashSet<Digest>,
+    /// Those that it has to load for what it was given since.
+    pub loading: HashSet<Digest>,
     /// When it was last heard of.
     pub seen_at: Millis,
 }
@@ -146,16 +148,20 @@ impl Store {
     /// What can be given work: each place at which a job runs, of those workers that are present, with what it can serve
     /// and what keeps it busy.
     pub async fn fleet(&self, present: &[Present], now: Millis) -> Result<Vec<Server>, StoreError> {
-        let serves: Vec<Serves> = all!(self.read, "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, COALESCE(ratio / cost_ratio, 1.0) AS factor,
+        let serves: Vec<Serves> = all!(
+            self.read,
+            "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, ratio / cost_ratio AS factor,
                     COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT)) AS load_ms
              FROM worker_model JOIN worker ON worker.name = worker_model.worker JOIN model ON digest = worker_model.model
              LEFT JOIN pace ON pace.worker = worker_model.worker AND pace.model = worker_model.model
-             WHERE set_aside_until <= $1", now)?;
-        let busy: Vec<(String, i64, i64)> = all!(
+             WHERE set_aside_until <= $1",
+            now
+        )?;
+        let held: Vec<Held> = all!(
             self.read,
-            "SELECT job.worker, pool, CAST(SUM(MAX(0, estimate_ms - ($1 - leased_at))) AS BIGINT) FROM job
+            "SELECT job.worker, job.model, pool, estimate_ms, $1 - leased_at AS since_ms FROM job
              JOIN worker_model ON worker_model.worker = job.worker AND worker_model.model = job.model
-             WHERE state IN ('leased', 'running') GROUP BY job.worker, pool",
+             WHERE state IN ('leased', 'running')",
             now
         )?;
         let mut pools: BTreeMap<(&str, i64), Vec<&Serves>> = BTreeMap::new();
@@ -165,12 +171,13 @@ impl Store {
         let mut fleet = Vec::new();
         for here in present {
             for (place, rows) in pools.range((here.worker.as_str(), 0)..=(here.worker.as_str(), i64::MAX)) {
-                let busy_ms = busy.iter().find(|(worker, pool, _)| (worker.as_str(), *pool) == *place);
                 let jobs = rows.iter().map(|row| row.jobs).max().unwrap_or(1);
-                let models: HashMap<Digest, Pace> = rows.iter().filter_map(|row| row.pace()).collect();
+                let usual = usual_factor(rows);
+                let models: HashMap<Digest, Pace> = rows.iter().filter_map(|row| row.pace(usual)).collect();
                 let loaded = here.loaded.iter().filter(|model| models.contains_key(model)).copied().collect();
                 let overflow = rows.iter().filter_map(|row| row.offer()).collect();
-                let busy_ms = busy_ms.map_or(0, |(.., busy)| busy / jobs);
+                let its = held.iter().filter(|held| (held.worker.as_str(), held.pool) == *place);
+                let busy_ms = its.map(|held| held.left_ms(&models, &here.loading)).sum::<i64>() / jobs;
                 let server = Server { models, overflow, loaded, busy_ms };
                 fleet.extend(std::iter::repeat_n(server, jobs as usize));
             }
@@ -215,8 +222,39 @@ struct Serves {
     pool: i64,
     jobs: i64,
     overflow_after_ms: Option<i64>,
-    factor: f64,
+    /// What it takes for what others take one second for; missing until it ran the model.
+    factor: Option<f64>,
     load_ms: i64,
+}
+
+/// What a worker takes of models that it never ran: the geometric mean over the others.
+fn usual_factor(rows: &[&Serves]) -> f64 {
+    let known: Vec<f64> = rows.iter().filter_map(|row| row.factor).map(f64::ln).collect();
+    if known.is_empty() { 1.0 } else { (known.iter().sum::<f64>() / known.len() as f64).exp() }
+}
+
+/// A job that a worker holds.
+#[derive(sqlx::FromRow)]
+struct Held {
+    worker: String,
+    #[sqlx(try_from = "String")]
+    model: Digest,
+    pool: i64,
+    estimate_ms: i64,
+    since_ms: i64,
+}
+
+impl Held {
+    /// How long it is expected to take still, in milliseconds. One that takes longer than expected is not done by now.
+    fn left_ms(&self, models: &HashMap<Digest, Pace>, loading: &HashSet<Digest>) -> i64 {
+        const OVERDUE: i64 = 10;
+        let Some(pace) = models.get(&self.model) else {
+            return 0;
+        };
+        let run_ms = (self.estimate_ms as f64 * pace.factor) as i64;
+        let load_ms = if loading.contains(&self.model) { pace.load_ms } else { 0 };
+        (load_ms + run_ms - self.since_ms).max(run_ms / OVERDUE)
+    }
 }
 
 impl Serves {
@@ -224,8 +262,9 @@ impl Serves {
         Some((self.model.parse().ok()?, self.overflow_after_ms?))
     }
 
-    fn pace(&self) -> Option<(Digest, Pace)> {
-        Some((self.model.parse().ok()?, Pace { factor: self.factor, load_ms: self.load_ms }))
+    fn pace(&self, usual: f64) -> Option<(Digest, Pace)> {
+        let factor = self.factor.unwrap_or(usual);
+        Some((self.model.parse().ok()?, Pace { factor, load_ms: self.load_ms }))
     }
 }
 

@@ -372,14 +372,25 @@ pub(super) async fn expire(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, S
 /// A job cancelled before it was served must not cost the member its place: later tags move up.
 async fn close_gap(tx: &mut Tx, job: &Job) -> Result<(), StoreError> {
     let gap = job.finish_tag - job.start_tag;
-    execute!(
-        tx,
-        "UPDATE job SET start_tag = start_tag - $1, finish_tag = finish_tag - $1
-         WHERE member = $2 AND state = 'queued' AND start_tag >= $3",
-        gap,
-        &job.member,
-        job.finish_tag
-    )?;
-    execute!(tx, "UPDATE member SET last_finish = MAX(0, last_finish - $1) WHERE id = $2", gap, &job.member)?;
+    execute!(tx, CLOSE_GAP, gap, &job.member, job.finish_tag, &job.channel)?;
     Ok(())
 }
+
+const CLOSE_GAP: Texts = Texts {
+    sqlite: "
+    UPDATE job SET start_tag = start_tag - $1, finish_tag = finish_tag - $1
+        WHERE member = $2 AND state = 'queued' AND start_tag >= $3
+          AND channel IN (SELECT c.id FROM channel AS c, channel AS own
+                          WHERE c.community = own.community AND own.id = $4);
+    UPDATE flow SET last_start = last_start - $1, last_finish = last_finish - $1
+        WHERE member = $2 AND community = (SELECT community FROM channel WHERE id = $4)",
+    postgres: "
+    WITH later AS (
+        UPDATE job SET start_tag = start_tag - $1, finish_tag = finish_tag - $1
+        WHERE member = $2 AND state = 'queued' AND start_tag >= $3
+          AND channel IN (SELECT c.id FROM channel AS c, channel AS own
+                          WHERE c.community = own.community AND own.id = $4)
+    )
+    UPDATE flow SET last_start = last_start - $1, last_finish = last_finish - $1
+        WHERE member = $2 AND community = (SELECT community FROM channel WHERE id = $4)",
+};

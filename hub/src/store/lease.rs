@@ -40,10 +40,17 @@ impl Store {
         }
         let mut tx = self.write.begin_in_line().await?;
         let mut leased = Vec::new();
-        for id in pick(&mut tx, search).await? {
+        let picked = pick(&mut tx, search).await?;
+        if picked.swaps {
+            execute!(tx, "UPDATE worker SET swapped_at = $1 WHERE name = $2", search.now, search.worker)?;
+        }
+        for id in picked.jobs {
             leased.extend(take(&mut tx, search, &id, lease_until).await?);
         }
         tx.commit().await?;
+        for Leased { job, .. } in &leased {
+            self.keep_up(&job.member, &job.channel).await?;
+        }
         Ok(leased)
     }
 

@@ -1,5 +1,7 @@
 //! What hubs on one database share: messages, which workers are there, and how far jobs are. On SQLite a hub is alone.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use sqlx::postgres::PgListener;
 
@@ -60,7 +62,8 @@ impl Store {
         let rows: Vec<(String, Millis, String)> =
             all!(self.read, "SELECT name, seen_at, loaded FROM worker WHERE seen_at >= $1", since)?;
         let present = |(worker, seen_at, loaded): (String, Millis, String)| {
-            Ok(Present { worker, seen_at, loaded: read_json("list of versions", &loaded)? })
+            let loaded = read_json("list of versions", &loaded)?;
+            Ok(Present { worker, seen_at, loaded, loading: HashSet::new() })
         };
         rows.into_iter().map(present).collect()
     }

@@ -1,13 +1,14 @@
-//! Which jobs a worker is given: the first in the fair order that it can serve, except that a model in memory goes before
-//! one that would have to be loaded, for as long as loading takes; and with it those that run together with it.
+//! Which jobs a worker is given: of the first jobs of each version that it serves, in the fair order, the one that
+//! [`crate::affinity`] chooses; and with it those that run together with it.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{
     Store, StoreError,
-    db::{Texts, Tx, all, on, scalar},
+    db::{Texts, Tx, all, on},
 };
 use crate::{
+    affinity::{self, Asking, Choice, Head, Memory},
     canonical::{self, Digest},
     seam::Millis,
 };
@@ -24,6 +25,10 @@ pub struct Search<'a> {
     pub wanted: Vec<Digest>,
     /// Those of them that it has in memory.
     pub loaded: Vec<Digest>,
+    /// Versions that other workers, which are here, have in memory.
+    pub elsewhere: HashSet<Digest>,
+    /// Most part of its time that it loads models for while it could do without.
+    pub swap_share: f64,
     /// The only jobs that it gets of versions that it serves as overflow.
     pub overflowing: Vec<String>,
     /// Most jobs to run together, where it is more than one.
@@ -42,52 +47,88 @@ struct Candidate {
     model: Digest,
     member: String,
     shape: String,
-    /// Since when it could be leased.
-    due: Millis,
 }
 
-/// The jobs that a worker ($1) can be given now ($2), of the versions in a JSON array ($3), in the fair order. A job that is
-/// too large for its memory is left for another of the workers that are here (a JSON array, $4), if one has not run out of
-/// memory for it, too. Of versions that it serves as overflow, it gets only the jobs in a JSON array ($6). What was learnt a
-/// day ago (86,400,000 ms) is forgotten.
-macro_rules! line {
-    ($($end:literal)?) => {
+/// What a worker is given.
+#[derive(Debug, Default)]
+pub(super) struct Picked {
+    /// Ids of jobs that run together; none, if there is nothing for it.
+    pub jobs: Vec<String>,
+    /// Whether it leaves other work for it, for which it would have to load nothing.
+    pub swaps: bool,
+}
+
+/// Whether a worker ($1) can be given a job now ($2), of those that it may be given at all. A job that is too large for its
+/// memory is left for another of the workers that are here (a JSON array, $4), if one has not run out of memory for it, too.
+/// Of versions that it serves as overflow, it gets only the jobs in a JSON array ($6). What was learnt a day ago
+/// (86,400,000 ms) is forgotten.
+macro_rules! can_be_given {
+    () => {
+        "state = 'queued' AND not_before <= $2 AND expires_at > $2
+           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = $1 AND can.model = job.model
+                       AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each($6))))
+           AND (SELECT set_aside_until FROM worker WHERE name = $1) <= $2
+           AND NOT (
+               EXISTS (SELECT 1 FROM shortage AS own
+                       WHERE own.worker = $1 AND own.model = job.model AND own.amount <= job.amount
+                         AND own.at > $2 - 86400000)
+               AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
+                           WHERE other.model = job.model AND other.worker <> $1 AND set_aside_until <= $2
+                             AND other.overflow_after_ms IS NULL
+                             AND other.worker IN (SELECT value FROM json_each($4))
+                             AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
+                                             WHERE theirs.worker = other.worker AND theirs.model = job.model
+                                               AND theirs.amount <= job.amount AND theirs.at > $2 - 86400000)))"
+    };
+}
+
+/// The first jobs, at most $5, of the versions in a JSON array ($3), in the fair order.
+const LINE: &str = concat!(
+    "SELECT id, model, member, shape FROM job WHERE ",
+    can_be_given!(),
+    " AND job.model IN (SELECT value FROM json_each($3)) ORDER BY lane, start_tag, id LIMIT $5"
+);
+
+/// The first job of each version in a JSON array ($3), in the fair order: one look at an index for each, however many wait.
+macro_rules! heads {
+    ($begin:literal, $end:literal) => {
         concat!(
-            "SELECT id, model, member, shape, MAX(created_at, not_before) AS due FROM job
-             WHERE state = 'queued' AND not_before <= $2 AND expires_at > $2
-               AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = $1 AND can.model = job.model
-                           AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each($6))))
-               AND job.model IN (SELECT value FROM json_each($3))
-               AND (SELECT set_aside_until FROM worker WHERE name = $1) <= $2
-               AND NOT (
-                   EXISTS (SELECT 1 FROM shortage AS own
-                           WHERE own.worker = $1 AND own.model = job.model AND own.amount <= job.amount
-                             AND own.at > $2 - 86400000)
-                   AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
-                               WHERE other.model = job.model AND other.worker <> $1 AND set_aside_until <= $2
-                                 AND other.overflow_after_ms IS NULL
-                                 AND other.worker IN (SELECT value FROM json_each($4))
-                                 AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
-                                                 WHERE theirs.worker = other.worker AND theirs.model = job.model
-                                                   AND theirs.amount <= job.amount AND theirs.at > $2 - 86400000)))
-             ORDER BY lane, start_tag, id LIMIT $5"
-            $(, $end)?
+            "SELECT first.id, first.model, first.member, first.shape, first.lane, first.start_tag,
+                    MAX(first.created_at, first.not_before) AS due, swapped_at,
+                    COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT))
+                        AS load_ms
+             FROM json_each($3) AS wanted ",
+            $begin,
+            " FROM job WHERE job.model = wanted.value AND ",
+            can_be_given!(),
+            " ORDER BY lane, start_tag, id LIMIT 1",
+            $end,
+            " JOIN worker ON worker.name = $1 JOIN model ON digest = first.model
+             LEFT JOIN pace ON pace.worker = $1 AND pace.model = first.model
+             ORDER BY first.lane, first.start_tag, first.id"
         )
     };
 }
 
-const LINE: &str = line!();
-/// The same, of the jobs that no other hub is about to give away; no other hub gives these away before this step ends.
-const OURS: Texts = Texts { sqlite: LINE, postgres: line!(" FOR NO KEY UPDATE OF job SKIP LOCKED") };
+const HEADS: Texts = Texts {
+    sqlite: heads!("JOIN job AS first ON first.id = (SELECT job.id", ")"),
+    postgres: heads!("CROSS JOIN LATERAL (SELECT job.*", ") AS first"),
+};
 
-macro_rules! in_line {
-    ($on:expr, $line:expr, $search:expr, $versions:expr, $most:expr) => {
+/// The same, of the jobs that no other hub is about to give away; no other hub gives these away before this step ends.
+const OURS: Texts = Texts {
+    sqlite: HEADS.sqlite,
+    postgres: heads!("CROSS JOIN LATERAL (SELECT job.*", " FOR NO KEY UPDATE OF job SKIP LOCKED) AS first"),
+};
+
+macro_rules! asked {
+    ($on:expr, $told:expr, $search:expr, $most:expr) => {
         all!(
             $on,
-            $line,
+            $told,
             $search.worker,
             $search.now,
-            canonical::to_string($versions),
+            canonical::to_string(&$search.wanted),
             canonical::to_string(&$search.present),
             i64::from($most),
             canonical::to_string(&$search.overflowing)
@@ -95,53 +136,80 @@ macro_rules! in_line {
     };
 }
 
+#[derive(sqlx::FromRow)]
+struct HeadRow {
+    #[sqlx(flatten)]
+    job: Candidate,
+    lane: i64,
+    start_tag: i64,
+    due: Millis,
+    load_ms: i64,
+    swapped_at: Millis,
+}
+
+/// What a worker chooses from.
+struct Heads {
+    heads: Vec<Head<Candidate>>,
+    asking: Asking,
+}
+
+impl Heads {
+    fn choose(&self) -> Option<Choice<'_, Candidate>> {
+        affinity::choose(&self.heads, self.asking)
+    }
+}
+
 impl Store {
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
-        let first: Vec<Candidate> = if self.is_alone() {
-            in_line!(self.read, LINE, search, &search.wanted, 1)?
+        let rows: Vec<HeadRow> = if self.is_alone() {
+            asked!(self.read, HEADS, search, 0)?
         } else {
             let mut tx = self.read.begin_in_line().await?;
-            in_line!(tx, LINE, search, &search.wanted, 1)?
+            asked!(tx, HEADS, search, 0)?
         };
-        Ok(first.first().map(|first| first.model))
+        Ok(Heads::of(rows, search).choose().map(|choice| choice.head.model))
     }
 }
 
-/// The ids of the jobs that a worker is given, which run together.
-pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Vec<String>, StoreError> {
-    let Some(head) = head(tx, search).await? else {
-        return Ok(Vec::new());
+/// The jobs that a worker is given, which run together.
+pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Picked, StoreError> {
+    let heads = Heads::of(asked!(tx, OURS, search, 0)?, search);
+    let Some(Choice { head, swaps }) = heads.choose() else {
+        return Ok(Picked::default());
     };
     let most = search.batch.get(&head.model).copied().unwrap_or(1);
-    if most < 2 {
-        return Ok(vec![head.id]);
-    }
-    let line: Vec<Candidate> = in_line!(tx, LINE, search, &search.wanted, most * LOOKED_AT)?;
-    Ok(together(&head, &line, most as usize))
+    let jobs = match most {
+        0 | 1 => vec![head.job.id.clone()],
+        most => {
+            let line: Vec<Candidate> = asked!(tx, LINE, search, most * LOOKED_AT)?;
+            together(&head.job, &line, most as usize)
+        }
+    };
+    Ok(Picked { jobs, swaps })
 }
 
-async fn head(tx: &mut Tx, search: &Search<'_>) -> Result<Option<Candidate>, StoreError> {
-    let mut first: Vec<Candidate> = in_line!(tx, OURS, search, &search.wanted, 1)?;
-    let Some(first) = first.pop() else {
-        return Ok(None);
-    };
-    if search.loaded.is_empty() || search.loaded.contains(&first.model) {
-        return Ok(Some(first));
+impl Heads {
+    fn of(rows: Vec<HeadRow>, search: &Search<'_>) -> Self {
+        let swapped_at = rows.first().map_or(0, |row| row.swapped_at);
+        let asking = Asking { now: search.now, swapped_at, swap_share: search.swap_share };
+        Self { heads: rows.into_iter().map(|row| row.head(search)).collect(), asking }
     }
-    let load_ms: i64 = scalar!(
-        tx,
-        "SELECT COALESCE((SELECT load_ms FROM pace WHERE worker = $1 AND model = digest),
-                         CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT))
-         FROM model WHERE digest = $2",
-        search.worker,
-        first.model.to_string()
-    )?;
-    if search.now - first.due >= load_ms {
-        return Ok(Some(first));
+}
+
+impl HeadRow {
+    fn head(self, search: &Search<'_>) -> Head<Candidate> {
+        let Self { job, lane, start_tag, due, load_ms, .. } = self;
+        let model = job.model;
+        let (memory, load_ms) = if search.loaded.contains(&model) {
+            (Memory::Here, 0)
+        } else if search.elsewhere.contains(&model) {
+            (Memory::Elsewhere, load_ms)
+        } else {
+            (Memory::Nowhere, load_ms)
+        };
+        Head { job, model, lane, start_tag, due, load_ms, memory }
     }
-    let mut loaded: Vec<Candidate> = in_line!(tx, OURS, search, &search.loaded, 1)?;
-    Ok(Some(loaded.pop().unwrap_or(first)))
 }
 
 /// Those of a line that run together with its head, the head first. Nobody gains a turn by it: a member's first job may
@@ -176,7 +244,7 @@ mod tests {
         let job = |(place, text): (usize, &str)| {
             let (member, shape) = text.split_once(':').unwrap();
             let model = Digest::of_bytes(b"model");
-            Candidate { id: place.to_string(), model, member: member.into(), shape: shape.into(), due: 0 }
+            Candidate { id: place.to_string(), model, member: member.into(), shape: shape.into() }
         };
         let line: Vec<Candidate> = line.split(' ').enumerate().map(job).collect();
         together(&line[0], &line, most).iter().map(|id| id.parse().unwrap()).collect()

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// Every table, each after those that its rows refer to.
-const TABLES: [&str; 23] = [
+const TABLES: [&str; 24] = [
     "community",
     "member",
     "token",
@@ -35,6 +35,7 @@ const TABLES: [&str; 23] = [
     "open_channel",
     "audit",
     "preference",
+    "flow",
 ];
 /// Those of them that number their rows.
 const NUMBERED: [&str; 4] = ["ledger", "post", "outbox", "audit"];

@@ -117,6 +117,53 @@ async fn a_loaded_model_goes_first_until_another_has_waited_as_long_as_it_loads(
 }
 
 #[tokio::test]
+async fn a_model_that_another_worker_has_is_left_to_it_for_as_long_as_it_loads() {
+    let community = Community::new().await;
+    let large = named("large", seconds(1.0, 30.0));
+    community.hello("has", std::slice::from_ref(&large)).await;
+    community.hello("has-not", &[large]).await;
+    let alice = community.member("alice").await;
+    let loaded = || LeaseRequest { loaded: vec!["large".into()], ..LeaseRequest::default() };
+    community.job(&alice, "a lighthouse --model large").await;
+    assert!(ask(&community, "has", loaded()).await.is_some());
+    let next = community.job(&alice, "a pond --model large").await;
+    assert!(community.lease("has-not").await.is_none());
+    assert!(community.lease_ahead("has-not").await.is_none());
+    community.clock.advance(Duration::from_secs(15));
+    ask(&community, "has", LeaseRequest { ahead: true, models: vec!["none".into()], ..loaded() }).await;
+    assert!(community.lease("has-not").await.is_none());
+    community.clock.advance(Duration::from_secs(15));
+    assert_eq!(community.lease("has-not").await.unwrap().job, next.id, "it has waited for 30 s");
+}
+
+#[tokio::test]
+async fn a_worker_leaves_work_in_memory_only_for_a_small_part_of_its_time() {
+    let community = Community::with(|settings| settings.swap_share = 0.1).await;
+    let models = ["a", "b", "c"].map(|name| named(name, seconds(1.0, 4.0)));
+    community.hello("w", &models).await;
+    let alice = community.member("alice").await;
+    for i in 0..50 {
+        for name in ["a", "b", "c"] {
+            community.job(&alice, &format!("a pond {i} --model {name}")).await;
+        }
+    }
+    let (mut loaded, mut swaps) = (String::from("a"), Vec::new());
+    for second in 0..130 {
+        let request = LeaseRequest { loaded: vec![loaded.clone()], ..LeaseRequest::default() };
+        let lease = ask(&community, "w", request).await.unwrap();
+        let model = community.hub.store.model(lease.recipe.model).await.unwrap().unwrap().spec.name;
+        if model != loaded {
+            swaps.push(second);
+            loaded = model;
+        }
+        community.pass(1).await;
+        community.finish("w", &lease, 1.0).await.unwrap();
+    }
+    let apart = swaps.windows(2).map(|two| two[1] - two[0]);
+    assert!(swaps.len() >= 3 && apart.min().unwrap() >= 40, "a load of 4 s every 40 s: {swaps:?}");
+}
+
+#[tokio::test]
 async fn a_loading_time_that_was_measured_counts_instead_of_the_announced_one() {
     let community = Community::new().await;
     community.hello("w", &[named("large", seconds(1.0, 30.0)), named("small", seconds(1.0, 0.0))]).await;
@@ -221,9 +268,10 @@ async fn jobs_that_differ_in_prompt_and_seed_run_together_across_members() {
     let community = Community::new().await;
     community.hello("w", &[painter(), writer()]).await;
     let (alice, bob) = (community.member("alice").await, community.member("bob").await);
+    let carol = community.member("carol").await;
     let a = community.job(&alice, "a lighthouse --seed 1").await;
     let b = community.job(&bob, "a pond --seed 2").await;
-    let wide = community.job(&bob, "a hill --width 1024").await;
+    let wide = community.job(&carol, "a hill --width 1024").await;
     community.job(&bob, "/ask what is it?").await;
     community.clock.advance(Duration::from_millis(1));
     let c = community.job(&alice, "a tower").await;

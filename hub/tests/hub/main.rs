@@ -4,6 +4,7 @@
 mod community;
 mod database;
 mod embed;
+mod fairness;
 mod give;
 mod grammar;
 mod overflow;

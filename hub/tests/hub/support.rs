@@ -7,7 +7,7 @@ use riff_hub::{
     admission::{Rate, Refusal},
     canonical::Digest,
     community::WEB,
-    hub::{Act, Ask, Hub, Room, Settings, WorkError},
+    hub::{Act, Ask, Fairness, Hub, Room, Settings, WorkError},
     job::{Job, State},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
@@ -140,6 +140,8 @@ impl Community {
             max_attempts: 3,
             backoff: Duration::from_secs(2),
             expire_after: Duration::from_secs(3_600),
+            fairness: Fairness::default(),
+            swap_share: 0.05,
             default_models: Vec::new(),
             blocked_words: Vec::new(),
         };
