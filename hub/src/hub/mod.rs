@@ -27,7 +27,10 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Mutex, Semaphore, broadcast, watch};
+use tokio::{
+    sync::{Mutex, Semaphore, broadcast, watch},
+    time::Instant,
+};
 
 use crate::{
     admission::{Rate, Rates},

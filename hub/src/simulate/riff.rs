@@ -117,7 +117,7 @@ fn settings(workload: &Workload) -> Settings {
     let scenario = &workload.scenario;
     let communities = scenario.communities.iter().enumerate();
     Settings {
-        store: StoreOptions { full_sync: false, busy_timeout: Duration::from_secs(5) },
+        store: StoreOptions { full_sync: false, busy_timeout: Duration::from_secs(5), postgres: None },
         member_rate: rate,
         channel_rate: rate,
         allowance_ms: i64::from(u32::MAX) * 1_000,
