@@ -4,7 +4,6 @@
 pub mod api;
 pub mod cli;
 pub mod discord;
-pub mod plot;
 pub mod poster;
 pub mod problem;
 pub mod serve;

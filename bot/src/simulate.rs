@@ -1,6 +1,6 @@
 //! `riff simulate`: reads a scenario, has the hub's scheduling code simulated, and prints what came of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
@@ -27,9 +27,6 @@ pub struct Simulate {
     /// Write the figures to this file as CSV.
     #[arg(long)]
     csv: Option<PathBuf>,
-    /// Draw the figures into this folder as SVG: over the load, where several are given.
-    #[arg(long)]
-    svg: Option<PathBuf>,
     /// Print the scenario as TOML and simulate nothing.
     #[arg(long)]
     print: bool,
@@ -51,13 +48,8 @@ pub async fn run(asked: Simulate) -> anyhow::Result<()> {
     }
     if let Some(file) = &asked.csv {
         let lines: String = comparisons.iter().map(Comparison::csv).collect();
-        write(file, &format!("{CSV_HEADER}{lines}"))?;
-    }
-    if let Some(folder) = &asked.svg {
-        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-        for (name, svg) in crate::plot::curves(&comparisons)? {
-            write(&folder.join(name), &svg)?;
-        }
+        std::fs::write(file, format!("{CSV_HEADER}{lines}"))
+            .with_context(|| format!("{} cannot be written", file.display()))?;
     }
     Ok(())
 }
@@ -78,8 +70,4 @@ fn scenario(asked: &Simulate) -> anyhow::Result<Scenario> {
 async fn simulated(scenario: &Scenario) -> anyhow::Result<Comparison> {
     let folder = tempfile::tempdir().context("no temporary folder can be made")?;
     Ok(compare(scenario, folder.path()).await?)
-}
-
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
 }
