@@ -7,6 +7,7 @@ mod embed;
 mod give;
 mod grammar;
 mod overflow;
+mod overload;
 mod queue;
 mod quota;
 mod riffs;
