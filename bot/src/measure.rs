@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use axum::{
     extract::{MatchedPath, Request, State},
-    http::{Method, StatusCode},
+    http::Method,
     middleware::Next,
     response::Response,
 };
@@ -32,7 +32,7 @@ pub struct Metrics {
 }
 
 /// What Discord's API is asked, and what it limits.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Discord {
     answers: Family<One, Counter>,
     limited: Family<One, Counter>,
@@ -79,6 +79,35 @@ impl Metrics {
     }
 }
 
+impl Default for Discord {
+    fn default() -> Self {
+        let discord = Self {
+            answers: Family::default(),
+            limited: Family::default(),
+            invalid: Counter::default(),
+            held_back: Family::default(),
+        };
+        // A series that begins at its first event hides that event from `rate`.
+        drop(discord.answers.get_or_create(&[("status", "200".to_owned())]));
+        for scope in ["user", "global", "shared"] {
+            drop(discord.limited.get_or_create(&[("scope", scope.to_owned())]));
+        }
+        for why in [HeldBack::Breaker, HeldBack::Busy] {
+            drop(discord.held_back.get_or_create(&[("why", why.as_str().to_owned())]));
+        }
+        discord
+    }
+}
+
+impl HeldBack {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Breaker => "breaker",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 impl Discord {
     fn register(&self, registry: &mut Registry) {
         registry.register("riff_discord_answers", "Answers of Discord's API", self.answers.clone());
@@ -104,11 +133,7 @@ impl Discord {
 
     /// A request that was not sent.
     pub fn held_back(&self, why: HeldBack) {
-        let why = match why {
-            HeldBack::Breaker => "breaker",
-            HeldBack::Busy => "busy",
-        };
-        self.held_back.get_or_create(&[("why", why.to_owned())]).inc();
+        self.held_back.get_or_create(&[("why", why.as_str().to_owned())]).inc();
     }
 }
 
@@ -121,9 +146,7 @@ pub async fn layer(State(metrics): State<Arc<Metrics>>, request: Request, next: 
     let status = response.status().as_str().to_owned();
     let labels = [("route", route.clone()), ("method", method), ("status", status)];
     metrics.requests.get_or_create(&labels).inc();
-    if response.status() != StatusCode::NOT_FOUND {
-        metrics.seconds.get_or_create(&[("route", route)]).observe(begun.elapsed().as_secs_f64());
-    }
+    metrics.seconds.get_or_create(&[("route", route)]).observe(begun.elapsed().as_secs_f64());
     response
 }
 

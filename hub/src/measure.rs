@@ -106,6 +106,9 @@ impl Default for Metrics {
             drop(metrics.wasted_attempts.get_or_create(&[("why", why.as_str().to_owned())]));
             drop(metrics.wasted.get_or_create(&[("why", why.as_str().to_owned())]));
         }
+        drop(
+            metrics.refusals.get_or_create(&[("kind", Refusal::Overloaded { waiting: 0 }.code().to_owned())]),
+        );
         metrics
     }
 }

@@ -142,7 +142,7 @@ impl Hub {
         step::done("leased");
         let mut leases = leased.into_iter().map(|Leased { job, recipe }| {
             let trace = trace::of(&job.id);
-            tracing::info!(job = job.id, trace, worker, attempt = job.attempt, "leased");
+            tracing::info!(job = job.id, worker, attempt = job.attempt, trace, "leased");
             if let Some(model) = served.models.get(&job.model) {
                 self.metrics.leased(model, &job);
             }

@@ -229,9 +229,11 @@ impl Hub {
         step::done("completed");
         if let Ending::Now(job) = &ending {
             let trace = trace::of(&job.id);
-            tracing::info!(job = job.id, trace, worker, cost_ms = job.cost_ms, "completed");
+            tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, trace, "completed");
             if completion.load_ms > 0 {
-                self.metrics.loaded(&self.name_of(job.model).await, completion.load_ms);
+                // A worker is not trusted: it cannot have loaded for longer than it held the job.
+                let held_ms = self.seam.now() - job.leased_at.unwrap_or_else(|| self.seam.now());
+                self.metrics.loaded(&self.name_of(job.model).await, completion.load_ms.min(held_ms));
             }
             self.ended(job).await;
         }

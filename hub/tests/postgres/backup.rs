@@ -30,7 +30,7 @@ async fn what_pg_dump_saves_pg_restore_brings_back() {
     let restored = Hub::open(community.data.path(), settings, community.clock.clone()).await.unwrap();
     assert_eq!(restored.view(&done.id).await.unwrap().outputs.len(), 4);
     assert_eq!(restored.store.job(&waits.id).await.unwrap().unwrap().state, State::Queued);
-    assert_eq!(restored.allowance(&alice, "web", &[]).await.unwrap().left_ms, 3_598_000);
+    assert_eq!(restored.allowance(&alice, "web", &[]).await.unwrap().left_ms, 3_599_000, "one is reserved");
     let next = restored.lease("w", &Default::default()).await.unwrap().unwrap();
     assert_eq!(next.job, waits.id, "and it goes on");
 }

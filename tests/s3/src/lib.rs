@@ -6,7 +6,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use hyper_util::{rt::TokioIo, server::conn::auto};
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinSet},
+};
 
 /// The bucket that is there.
 pub const BUCKET: &str = "riff";
@@ -37,9 +40,11 @@ impl Store {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let serving = tokio::spawn(async move {
+            // They end with this task: a store that is gone answers on no old connection either.
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let service = service.clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let server = auto::Builder::new(hyper_util::rt::TokioExecutor::new());
                     let _ = server.serve_connection(TokioIo::new(stream), service).await;
                 });

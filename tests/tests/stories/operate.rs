@@ -3,21 +3,23 @@
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use reqwest::{Method, StatusCode, redirect::Policy};
+use riff_hub::wire::Complete;
 use riff_tests::{PATIENCE, Program, Riff, worker::picture};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 use temporary_s3::{ACCESS_KEY, BUCKET, SECRET_KEY};
 use tokio::time::{interval, timeout};
 
-use crate::{hub, riff};
+use crate::{hub, hub_with_engines, riff};
 
 /// A running hub with metrics, and where they are.
 async fn measured() -> (Riff, String) {
     let mut riff = riff();
     riff.set("RIFF_OPERATE__LISTEN", "127.0.0.1:0").set("RIFF_QUEUE__MAX_ATTEMPTS", 1);
     riff.start().await.unwrap();
+    riff.logged("metrics url=").await.unwrap();
     let log = riff.log();
-    let line = log.lines().find(|line| line.contains("metrics")).unwrap();
+    let line = log.lines().find(|line| line.contains("metrics url=")).unwrap();
     let at = line.find("http://").unwrap();
     let address = line[at..].trim_end_matches(|c: char| !c.is_ascii_digit()).to_owned();
     (riff, address)
@@ -39,7 +41,10 @@ async fn a_day(riff: &Riff) -> Program {
     let program = riff.program("robot").await.unwrap();
     let worker = riff.worker("w").await.unwrap();
     let done = program.job("a lighthouse").await.unwrap();
-    worker.finish(&worker.lease().await.unwrap()).await.unwrap();
+    let lease = worker.lease().await.unwrap();
+    worker.upload(&lease, "image/png", picture(64, 64)).await.unwrap();
+    let complete = Complete { attempt: lease.attempt, outputs: 1, gpu_seconds: 0.001, load_seconds: 0.001 };
+    worker.client.complete(&lease.job, &complete).await.unwrap();
     program.ended(&done).await.unwrap();
     let fails = program.job("a pond").await.unwrap();
     worker.fail(&worker.lease().await.unwrap(), "it broke", true).await.unwrap();
@@ -61,9 +66,10 @@ async fn a_hub_tells_what_it_does() {
         "riff_lease_wait_seconds_count{model=\"painter\"} 2",
         "riff_jobs_total{model=\"painter\",state=\"succeeded\"} 1",
         "riff_jobs_total{model=\"painter\",state=\"failed\"} 1",
+        "riff_loads_total{model=\"painter\"} 1",
         "riff_wasted_attempts_total{why=\"failed\"} 1",
         "riff_wasted_attempts_total{why=\"lost\"} 0",
-        "riff_refusals_total{kind=\"bad-input\"} 1",
+        "riff_refusals_total{kind=\"bad-prompt\"} 1",
         "riff_workers 1",
         "riff_unfinished_jobs 1",
         "riff_http_requests_total{route=\"none\",method=\"GET\",status=\"404\"} 1",
@@ -248,6 +254,21 @@ async fn large_results_can_come_from_the_store_itself() {
 }
 
 #[tokio::test]
+async fn one_search_finds_the_way_of_a_prompt_from_the_hub_to_the_device_and_back() {
+    let riff = hub_with_engines().await;
+    let program = riff.program("robot").await.unwrap();
+    let job = program.job("a lighthouse --seed 7 --n 1 --width 64 --height 64").await.unwrap();
+    program.ended(&job).await.unwrap();
+    riff.logged("posted").await.unwrap();
+    riff.logged("handed in").await.unwrap();
+    let (log, trace) = (riff.log(), riff_hub::trace::of(&job));
+    for event in ["enqueued", "leased", "handed in", "completed", "posted"] {
+        let found = log.lines().any(|line| line.contains(event) && line.contains(&trace));
+        assert!(found, "{event} with {trace} is not in\n{log}");
+    }
+}
+
+#[tokio::test]
 async fn a_backup_of_a_running_hub_is_a_hub() {
     let riff = hub().await;
     let program = riff.program("robot").await.unwrap();
@@ -262,9 +283,7 @@ async fn a_backup_of_a_running_hub_is_a_hub() {
     assert_eq!(told, "1 results copied, 0 were there");
     // A second one brings the first up to date, with what came since.
     let later = program.job("a pond").await.unwrap();
-    let lease = worker.lease().await.unwrap();
-    worker.upload(&lease, "image/png", picture(32, 32)).await.unwrap();
-    worker.complete(&lease, 0.0).await.unwrap();
+    worker.finish(&worker.lease().await.unwrap()).await.unwrap();
     program.ended(&later).await.unwrap();
     assert_eq!(
         riff.cli(&["backup", folder.to_str().unwrap()]).await.unwrap(),

@@ -260,7 +260,9 @@ async fn deliver(
         gpu_seconds: made.took.as_secs_f64(),
         load_seconds: made.load.as_secs_f64(),
     };
-    patiently(&never, || client.complete(&lease.job, &complete)).await.map(drop)
+    patiently(&never, || client.complete(&lease.job, &complete)).await?;
+    tracing::info!(job = lease.job, gpu_seconds = complete.gpu_seconds, "handed in");
+    Ok(())
 }
 
 async fn give_up(client: &Client, lease: &Lease, error: &EngineError) -> Result<(), CallError> {
