@@ -1,6 +1,11 @@
 //! The command line for operators.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use riff_hub::{hub::Hub, seam::System, store::Store};
@@ -33,6 +38,19 @@ enum Command {
     /// Copy the SQLite database in the data folder into the empty PostgreSQL database of store.postgres, all of it or
     /// nothing. Stop every hub before; the blobs stay where they are.
     Move,
+    /// Copy database (SQLite) and results into a folder, which is brought up to date if it is an earlier backup. Hubs may run
+    /// meanwhile; a hub can be started on the copy.
+    Backup {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Put away results and pictures that nothing names and that were stored longer ago than that, and delete those that have
+    /// been away for as long. Hubs may run meanwhile.
+    SweepBlobs {
+        /// How long, in hours.
+        #[arg(long, default_value_t = 72, value_parser = clap::value_parser!(u32).range(1..))]
+        unused_hours: u32,
+    },
     /// Print every setting with its default.
     Settings,
     /// Run the scheduling code on a simulated fleet, beside other schedulers.
@@ -88,6 +106,8 @@ async fn run() -> anyhow::Result<()> {
         Some(Command::Token(command)) => token(settings, command).await,
         Some(Command::Migrate) => migrate(&settings).await,
         Some(Command::Move) => transfer(&settings).await,
+        Some(Command::Backup { folder }) => backup(&settings, &folder).await,
+        Some(Command::SweepBlobs { unused_hours }) => sweep_blobs(&settings, unused_hours).await,
         Some(Command::Settings | Command::Simulate(_)) => Ok(()),
     }
 }
@@ -96,6 +116,39 @@ async fn migrate(settings: &Settings) -> anyhow::Result<()> {
     let hub = Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?;
     hub.store.close().await;
     println!("the database is up to date");
+    Ok(())
+}
+
+async fn backup(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
+    let hub = Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?;
+    let done = hub.backup(folder).await?;
+    hub.store.close().await;
+    let key = settings.data.join(serve::COOKIE_KEY);
+    if key.exists() {
+        // With its rights: nobody else reads it here either.
+        std::fs::copy(&key, folder.join(serve::COOKIE_KEY))?;
+    }
+    if !done.database {
+        println!("the database is PostgreSQL's: save it with pg_dump, before the results");
+    }
+    println!("{} results copied, {} were there", done.copied, done.there);
+    let damaged: Vec<String> = done.damaged.iter().map(ToString::to_string).collect();
+    anyhow::ensure!(
+        damaged.is_empty(),
+        "left out because they are damaged: {}; restore them from an earlier backup",
+        damaged.join(", ")
+    );
+    Ok(())
+}
+
+async fn sweep_blobs(settings: &Settings, unused_hours: u32) -> anyhow::Result<()> {
+    let hub = Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?;
+    let swept = hub.sweep_blobs(Duration::from_secs(u64::from(unused_hours) * 3_600)).await?;
+    hub.store.close().await;
+    println!(
+        "{} kept, {} put away, {} deleted, {} brought back",
+        swept.kept, swept.put_away, swept.deleted, swept.brought_back
+    );
     Ok(())
 }
 

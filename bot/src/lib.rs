@@ -4,6 +4,8 @@
 pub mod api;
 pub mod cli;
 pub mod discord;
+pub mod measure;
+pub mod operate;
 pub mod poster;
 pub mod problem;
 pub mod serve;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use riff_hub::{
     hub::{Change, Hub},
+    measure::Outcome,
     store::{Due, StoreError, WEB},
 };
 use tokio::time::timeout;
@@ -38,13 +39,16 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
     for due in hub.store.due(WEB, MOST_AT_ONCE, hub.seam.now()).await? {
         match hub.store.publish(&due, None, hub.seam.now()).await {
-            Ok(()) if due.private => {}
+            Ok(()) if due.private => hub.metrics.delivered(WEB, Outcome::Delivered),
             Ok(()) => {
+                hub.metrics.delivered(WEB, Outcome::Delivered);
                 riff_hub::step::done("published");
+                tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = WEB, "posted");
                 hub.tell(&due.channel, &due.job, Change::Posted);
             }
             Err(error) => {
                 tracing::warn!(job = due.job, %error, "put off a post");
+                hub.metrics.delivered(WEB, Outcome::PutOff);
                 put_off(hub, &due).await?;
             }
         }

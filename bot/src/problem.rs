@@ -61,7 +61,9 @@ impl From<Refusal> for Problem {
             | Refusal::MatureModel { .. } => StatusCode::FORBIDDEN,
             Refusal::TooLate { .. } => StatusCode::CONFLICT,
             Refusal::Missing(_) => StatusCode::NOT_FOUND,
-            Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Unavailable(_) | Refusal::Overloaded { .. } | Refusal::CommunityOverloaded { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             _ => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self { status, code: refusal.code(), detail: refusal.to_string(), retry_after: refusal.retry_after() }

@@ -12,7 +12,6 @@ use axum::{
     http::{HeaderName, HeaderValue},
     middleware::{self, Next},
     response::Response,
-    routing::get,
     serve::ListenerExt,
 };
 use axum_extra::extract::cookie::Key;
@@ -31,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api,
     discord::{self, endpoint, endpoint::Connected},
-    poster,
+    measure, operate, poster,
     settings::{LogFormat, Moderation, Settings},
     state::AppState,
     web, worker_api,
@@ -43,6 +42,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(20);
 /// How long requests in hand may take once nothing new is answered.
 const CLOSE: Duration = Duration::from_secs(5);
+/// The file in the data folder with the key that signs cookies.
+pub const COOKIE_KEY: &str = "cookie.key";
 /// Name of the worker in this process.
 const IN_PROCESS: &str = "in-process";
 
@@ -67,13 +68,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         hub: hub.clone(),
         cookie_key: cookie_key(&settings)?,
         public_url: public_url(&settings, address).into(),
+        redirect_from: settings.blobs.redirect_from_bytes,
         draining: stop.clone(),
+        metrics: Arc::new(measure::Metrics::new(&hub)),
+        readiness: Arc::default(),
     };
     let closing = CancellationToken::new();
     let mut tasks = JoinSet::new();
     spawn_loops(&mut tasks, &hub, &closing);
+    operate::serve(&settings.operate, state.clone(), &mut tasks, &closing).await?;
     let discord = Connected::default();
-    discord::join(&settings, &hub, &discord, &mut tasks, &closing).await?;
+    discord::join(&settings, &state, &discord, &mut tasks, &closing).await?;
     let worker = start_worker(&settings, &hub, address, &stop).await?;
     println!("Riff is at {}", state.public_url);
     tracing::info!(url = %state.public_url, data = %settings.data.display(), "ready");
@@ -102,14 +107,16 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// All routes.
 pub fn app(state: AppState, discord: Connected) -> Router {
+    let measured = middleware::from_fn_with_state(state.metrics.clone(), measure::layer);
     Router::new()
-        .route("/healthz", get(api::healthz))
+        .merge(operate::health())
         .nest("/api/v1", api::routes())
         .nest("/worker/v1", worker_api::routes())
         .merge(web::routes())
         .with_state(state)
         .merge(endpoint::routes(discord))
         .layer(middleware::from_fn(secure))
+        .layer(measured)
 }
 
 /// Headers of every answer: nothing is framed, sniffed, or loaded from elsewhere.
@@ -201,7 +208,7 @@ fn cookie_key(settings: &Settings) -> anyhow::Result<Key> {
 /// Made once, readable by the owner alone.
 fn kept_key(data: &Path) -> anyhow::Result<Key> {
     use std::{io::Write, os::unix::fs::OpenOptionsExt};
-    let path = data.join("cookie.key");
+    let path = data.join(COOKIE_KEY);
     if let Ok(bytes) = std::fs::read(&path) {
         return Key::try_from(bytes.as_slice())
             .with_context(|| format!("{} is damaged; delete it", path.display()));

@@ -15,6 +15,7 @@ use figment::{
 };
 use riff_hub::{
     admission::Rate,
+    blobs::{Place, S3},
     hub,
     store::{Channel, Postgres, StoreOptions},
 };
@@ -39,10 +40,12 @@ pub struct Settings {
     pub default_models: Vec<String>,
     pub log: Log,
     pub store: Store,
+    pub blobs: Blobs,
     pub rate: Rates,
     pub quota: Quota,
     pub queue: Queue,
     pub fairness: Fairness,
+    pub operate: Operate,
     pub moderation: Moderation,
     pub discord: Discord,
     pub worker: Worker,
@@ -94,6 +97,57 @@ impl Store {
     }
 }
 
+/// `[blobs]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Blobs {
+    pub url: Bucket,
+    pub endpoint: String,
+    pub region: String,
+    pub access_key: Secret,
+    pub secret_key: Secret,
+    pub path_style: bool,
+    pub redirect_from_bytes: u64,
+}
+
+/// `s3://bucket/prefix`, or nothing for the data folder.
+#[derive(Debug, Clone)]
+pub struct Bucket(Option<(String, String)>);
+
+impl<'de> Deserialize<'de> for Bucket {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let place = text.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+        match place {
+            Some((bucket, prefix)) if !bucket.is_empty() => {
+                Ok(Self(Some((bucket.to_owned(), prefix.to_owned()))))
+            }
+            _ => Err(D::Error::custom(format!("{text:?} is not \"s3://bucket\" or \"s3://bucket/prefix\""))),
+        }
+    }
+}
+
+impl Blobs {
+    fn place(&self) -> Place {
+        let Bucket(Some((bucket, prefix))) = &self.url else {
+            return Place::Folder;
+        };
+        let (access, secret) = (self.access_key.expose(), self.secret_key.expose());
+        Place::S3(S3 {
+            bucket: bucket.clone(),
+            prefix: prefix.clone(),
+            endpoint: Some(self.endpoint.trim_end_matches('/').to_owned()).filter(|url| !url.is_empty()),
+            region: self.region.clone(),
+            keys: (!access.is_empty()).then(|| (access.to_owned(), secret.to_owned())),
+            path_style: self.path_style,
+        })
+    }
+}
+
 /// `[rate]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +179,8 @@ pub struct Queue {
     pub expire_after_seconds: Seconds,
     pub max_queued_per_member: NonZeroU32,
     pub swap_share: Share,
+    pub max_queued_per_community: NonZeroU32,
+    pub max_queued: NonZeroU32,
 }
 
 /// `[fairness]`
@@ -134,6 +190,30 @@ pub struct Queue {
 pub struct Fairness {
     pub communities: HashMap<String, Weight>,
     pub roles: HashMap<String, Weight>,
+}
+
+/// `[operate]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Operate {
+    pub listen: Address,
+}
+
+/// An address and port, or none.
+#[derive(Debug, Clone, Copy)]
+pub struct Address(pub Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(None));
+        }
+        let wrong =
+            |_| D::Error::custom(format!("{text:?} is no address and port, such as \"127.0.0.1:9433\""));
+        text.parse().map(|address| Self(Some(address))).map_err(wrong)
+    }
 }
 
 /// `[moderation]`
@@ -304,10 +384,15 @@ impl Settings {
                 busy_timeout: Duration::from_millis(self.store.busy_timeout_ms),
                 postgres: self.store.postgres(),
             },
+            blobs: self.blobs.place(),
             member_rate: rate(self.rate.prompts_per_minute_member, self.rate.burst_member),
             channel_rate: rate(self.rate.prompts_per_minute_channel, self.rate.burst_channel),
             allowance_ms: self.quota.gpu_seconds_per_day.0.as_millis() as i64,
             max_waiting: i64::from(self.queue.max_queued_per_member.get()),
+            limits: hub::Limits {
+                all: i64::from(self.queue.max_queued.get()),
+                community: i64::from(self.queue.max_queued_per_community.get()),
+            },
             lease: self.queue.lease_seconds.0,
             heartbeat: self.queue.heartbeat_seconds.0,
             max_attempts: i64::from(self.queue.max_attempts.get()),

@@ -7,6 +7,8 @@ use axum_extra::extract::cookie::Key;
 use riff_hub::{admission::Refusal, hub::Hub};
 use tokio_util::sync::CancellationToken;
 
+use crate::{measure::Metrics, operate::Readiness};
+
 /// Shared by all handlers; cheap to clone.
 #[derive(Clone)]
 pub struct AppState {
@@ -16,8 +18,14 @@ pub struct AppState {
     pub cookie_key: Key,
     /// Where people find this hub, without a slash at the end.
     pub public_url: Arc<str>,
+    /// From how many bytes on the blob store itself is asked for a file; 0 for never.
+    pub redirect_from: u64,
     /// Cancelled when the process drains: open streams end then.
     pub draining: CancellationToken,
+    /// What is counted and timed.
+    pub metrics: Arc<Metrics>,
+    /// Whether database and blobs answered lately.
+    pub readiness: Arc<Readiness>,
 }
 
 impl AppState {

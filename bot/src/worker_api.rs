@@ -13,7 +13,7 @@ use axum::{
 use riff_hub::{admission::Refusal, canonical::Digest, media, store::TokenKind, wire};
 use serde::Deserialize;
 
-use crate::{api::bearer, problem::Problem, state::AppState};
+use crate::{api::bearer, problem::Problem, state::AppState, web::files};
 
 /// Largest JSON body: a hello with many models.
 const MAX_JSON: usize = 4 * 1_024 * 1_024;
@@ -167,6 +167,5 @@ async fn blob(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let digest: Digest = name.parse().map_err(|_| Refusal::Missing(format!("file “{name}”")))?;
-    let bytes = state.hub.blobs.get(digest).await?;
-    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response())
+    files::whole(state.hub.blobs.flow(digest).await?).await
 }

@@ -179,6 +179,22 @@ pub enum Refusal {
         /// How many.
         waiting: i64,
     },
+    /// Too many unfinished jobs of everybody.
+    #[error(
+        "Riff has as much to do as it can take: {waiting} prompts are waiting. Nothing was queued; try again in a few minutes."
+    )]
+    Overloaded {
+        /// How many.
+        waiting: i64,
+    },
+    /// Too many unfinished jobs of a community.
+    #[error(
+        "{waiting} prompts are waiting in this community, as many as it may have: let some of them finish, and try again in a minute."
+    )]
+    CommunityOverloaded {
+        /// How many.
+        waiting: i64,
+    },
     /// No such thing.
     #[error("There is no {0} here.")]
     Missing(String),
@@ -224,6 +240,7 @@ impl Refusal {
             }
             Self::Quota { .. } => "quota-exceeded",
             Self::TooManyWaiting { .. } => "too-many-waiting",
+            Self::Overloaded { .. } | Self::CommunityOverloaded { .. } => "overloaded",
             Self::Missing(_) => "not-found",
             Self::BadName => "bad-name",
             Self::NotYours { .. } => "not-yours",
@@ -236,6 +253,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooFast { wait_s } | Self::ChannelTooFast { wait_s } => Some(*wait_s),
+            Self::Overloaded { .. } | Self::CommunityOverloaded { .. } => Some(60),
             Self::Unavailable(_) => Some(2),
             _ => None,
         }

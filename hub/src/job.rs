@@ -78,6 +78,17 @@ pub enum Lane {
     Relaxed = 2,
 }
 
+impl Lane {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Turbo => "turbo",
+            Self::Fast => "fast",
+            Self::Relaxed => "relaxed",
+        }
+    }
+}
+
 /// A job as the store knows it.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Job {

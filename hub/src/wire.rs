@@ -77,6 +77,9 @@ pub struct Lease {
     pub recipe_id: RecipeId,
     /// What to run.
     pub recipe: Recipe,
+    /// The trace that the attempt belongs to (<https://www.w3.org/TR/trace-context/#traceparent-header>).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// Further jobs to run together with it, where the request allows that. Each is an attempt of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Lease>,

@@ -13,7 +13,6 @@ use riff_hub::{
     recipe::Recipe,
     store::{Member, TokenKind},
 };
-use serde_json::{Value, json};
 
 use crate::{problem::Problem, state::AppState};
 
@@ -30,12 +29,6 @@ pub fn routes() -> Router<AppState> {
 async fn nothing_there(uri: Uri) -> Problem {
     let detail = format!("There is no “{}” here: docs/api.md lists what there is.", uri.path());
     Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
-}
-
-/// `GET /healthz`: whether the database answers.
-pub async fn healthz(State(state): State<AppState>) -> Result<Json<Value>, Problem> {
-    state.hub.store.ping().await?;
-    Ok(Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")})))
 }
 
 /// Recipes are public, as everything made from them is.

@@ -67,7 +67,10 @@ use self::{
     rest::{Call, RestError},
     seen::Seen,
 };
-use crate::settings::{self, Settings};
+use crate::{
+    settings::{self, Settings},
+    state::AppState,
+};
 
 /// This surface's name in the hub.
 pub const SURFACE: &str = "discord";
@@ -125,7 +128,7 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// If Discord refuses the token, with what to do.
 pub async fn join(
     settings: &Settings,
-    hub: &Arc<Hub>,
+    state: &AppState,
     connected: &Connected,
     tasks: &mut JoinSet<()>,
     stop: &CancellationToken,
@@ -133,14 +136,15 @@ pub async fn join(
     if settings.discord.token.expose().is_empty() {
         return Ok(());
     }
-    let first = connect(settings, hub).await;
+    let first = connect(settings, state).await;
     if let Err(RestError::Refused { status: 401, .. }) = &first {
         anyhow::bail!(
             "Discord refuses the bot token: reset it in the developer portal (Bot, Reset Token) and set DISCORD_TOKEN to the \
              new one"
         );
     }
-    let (settings, hub, connected, stop) = (settings.clone(), hub.clone(), connected.clone(), stop.clone());
+    let (settings, state, connected, stop) =
+        (settings.clone(), state.clone(), connected.clone(), stop.clone());
     tasks.spawn(async move {
         let mut joined = first;
         loop {
@@ -154,16 +158,17 @@ pub async fn join(
             if stop.run_until_cancelled(tokio::time::sleep(AGAIN)).await.is_none() {
                 return;
             }
-            joined = connect(&settings, &hub).await;
+            joined = connect(&settings, &state).await;
         }
     });
     Ok(())
 }
 
 /// Asks Discord whom the token belongs to.
-async fn connect(settings: &Settings, hub: &Arc<Hub>) -> Result<(Arc<Discord>, Verifier), RestError> {
+async fn connect(settings: &Settings, state: &AppState) -> Result<(Arc<Discord>, Verifier), RestError> {
     let unreadable = |error: String| RestError::Unreadable(error);
-    let rest = Rest::new(settings.discord.token.expose(), &settings.discord.api)
+    let metrics = state.metrics.discord.clone();
+    let rest = Rest::new(settings.discord.token.expose(), &settings.discord.api, metrics)
         .map_err(|error| unreadable(error.to_string()))?;
     let application: Application =
         rest.get(Call::new(LightMethod::Get, Route::Oauth2ApplicationCurrent)).await?;
@@ -171,7 +176,7 @@ async fn connect(settings: &Settings, hub: &Arc<Hub>) -> Result<(Arc<Discord>, V
     let key = Digest::from_str(&application.verify_key).map_err(|error| unreadable(error.to_string()))?;
     let verifier = Verifier::try_new(*key.bytes()).map_err(|error| unreadable(error.to_string()))?;
     let discord = Discord {
-        hub: hub.clone(),
+        hub: state.hub.clone(),
         rest,
         application: application.id,
         bot: bot.id,

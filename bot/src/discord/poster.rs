@@ -8,6 +8,7 @@ use riff_hub::{
     admission::Refusal,
     hub::{Change, JobView},
     job::Job,
+    measure::Outcome,
     store::{Due, StoreError},
 };
 use serde_json::json;
@@ -103,6 +104,7 @@ async fn deliver(discord: &Discord, due: Due) -> i64 {
         Ok(note) => finish(discord, &due, note).await,
         Err(error) => {
             tracing::warn!(job = due.job, attempts = due.attempts, %error, "put off a post");
+            discord.hub.metrics.delivered(SURFACE, Outcome::PutOff);
             let wait = BACKOFF_MS << due.attempts.clamp(0, 10);
             discord.hub.store.postpone(&due, discord.hub.seam.now() + wait).await
         }
@@ -119,7 +121,9 @@ async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreErr
     let now = discord.hub.seam.now();
     let note = Note { token: None, ..note }.write();
     discord.hub.store.publish(due, Some(&note), now).await?;
+    discord.hub.metrics.delivered(SURFACE, Outcome::Delivered);
     riff_hub::step::done("published");
+    tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = SURFACE, "posted");
     discord.hub.tell(&due.channel, &due.job, Change::Posted);
     Ok(())
 }

@@ -18,6 +18,7 @@ use serenity::http::{LightMethod, Route};
 use twilight_http_ratelimiting::{Bucket, Endpoint, Method, Permit, RateLimitHeaders, RateLimiter};
 
 use super::{breaker::Breaker, message::File};
+use crate::measure::{self, HeldBack};
 
 /// Times that a request is tried when Discord says that it came too fast or failed on Discord's side.
 const TRIES: u32 = 5;
@@ -104,6 +105,7 @@ pub struct Rest {
     base: String,
     limits: RateLimiter,
     breaker: Breaker,
+    metrics: measure::Discord,
     /// Until when nothing that counts against the global limit is sent.
     paused: Mutex<Option<Instant>>,
 }
@@ -176,13 +178,14 @@ impl Rest {
     ///
     /// # Errors
     /// If TLS cannot be set up.
-    pub fn new(token: &str, base: &str) -> Result<Self, reqwest12::Error> {
+    pub fn new(token: &str, base: &str, metrics: measure::Discord) -> Result<Self, reqwest12::Error> {
         Ok(Self {
             client: Client::builder().timeout(TIMEOUT).user_agent(USER_AGENT).build()?,
             token: format!("Bot {token}"),
             base: base.trim_end_matches('/').to_owned(),
             limits: RateLimiter::new(GLOBAL),
             breaker: Breaker::default(),
+            metrics,
             paused: Mutex::new(None),
         })
     }
@@ -244,11 +247,18 @@ impl Rest {
         let fatal = |error: RestError| (error, None);
         self.wait_for_pause(endpoint).await;
         if let Some(open) = self.breaker.open_for(Instant::now()) {
+            self.metrics.held_back(HeldBack::Breaker);
             return Err(fatal(RestError::Open(open)));
         }
         let permit = match of_interaction(endpoint) {
             true => None,
-            false => Some(self.permit(call.urgency, endpoint).await.ok_or_else(|| fatal(RestError::Busy))?),
+            false => {
+                let permit = self.permit(call.urgency, endpoint).await;
+                Some(permit.ok_or_else(|| {
+                    self.metrics.held_back(HeldBack::Busy);
+                    fatal(RestError::Busy)
+                })?)
+            }
         };
         let request = call.request(&self.client, &self.base);
         let request = request.map_err(|error| fatal(RestError::Unreadable(error.to_string())))?;
@@ -259,6 +269,7 @@ impl Rest {
                 return Err((error, Some(AGAIN)));
             }
         };
+        self.metrics.answered(response.status().as_u16());
         let wait = retry_after(response.headers());
         let limit = limit_headers(response.headers(), wait);
         if let Some(permit) = permit {
@@ -302,6 +313,7 @@ impl Rest {
         );
         if invalid && !shared {
             self.breaker.invalid(Instant::now());
+            self.metrics.invalid();
         }
         let wait = wait.or_else(|| body["retry_after"].as_f64().map(Duration::from_secs_f64));
         let error = RestError::Refused {
@@ -314,6 +326,11 @@ impl Rest {
         match status {
             StatusCode::TOO_MANY_REQUESTS => {
                 let wait = wait.unwrap_or(Duration::from_secs(1));
+                self.metrics.limited(match (global, shared) {
+                    (true, _) => "global",
+                    (false, true) => "shared",
+                    (false, false) => "user",
+                });
                 if global {
                     self.pause(Instant::now() + wait);
                 }

@@ -1,12 +1,17 @@
 //! Bytes: results, previews, and the pages' own assets.
 
 use axum::{
+    body::Body,
     extract::{Path, State},
-    http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Redirect, Response},
 };
 use bytes::Bytes;
-use riff_hub::{admission::Refusal, canonical::Digest};
+use futures::{
+    TryStreamExt, future,
+    stream::{self, StreamExt},
+};
+use riff_hub::{admission::Refusal, blobs::Flow, canonical::Digest};
 
 use crate::{problem::Problem, state::AppState};
 
@@ -16,9 +21,25 @@ pub const FOREVER: &str = "public, max-age=31536000, immutable";
 /// `GET /blobs/{digest}`.
 pub async fn blob(State(state): State<AppState>, Path(name): Path<String>) -> Result<Response, Problem> {
     let digest: Digest = name.parse().map_err(|_| Refusal::Missing(format!("file “{name}”")))?;
-    let bytes = state.hub.blobs.get(digest).await?;
-    let headers = [(header::CONTENT_TYPE, kind(&bytes)), (header::CACHE_CONTROL, FOREVER)];
-    Ok((headers, bytes).into_response())
+    if state.redirect_from > 0
+        && let Some(address) = state.hub.blobs.signed(digest, state.redirect_from).await?
+    {
+        return Ok(([(header::CACHE_CONTROL, "no-store")], Redirect::temporary(&address)).into_response());
+    }
+    let mut response = whole(state.hub.blobs.flow(digest).await?).await?;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(FOREVER));
+    Ok(response)
+}
+
+/// A blob as an answer, passed on as it comes.
+pub async fn whole(mut flow: Flow) -> Result<Response, Problem> {
+    let first = flow.bytes.try_next().await?.unwrap_or_default();
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind(&first))),
+        (header::CONTENT_LENGTH, HeaderValue::from(flow.size)),
+    ];
+    let bytes = stream::once(future::ok(first)).chain(flow.bytes);
+    Ok((headers, Body::from_stream(bytes)).into_response())
 }
 
 /// The blobs are the hub's own encodings, so their first bytes tell the three kinds apart.

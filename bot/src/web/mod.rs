@@ -4,7 +4,7 @@
 mod actions;
 mod card;
 mod compose;
-mod files;
+pub(crate) mod files;
 mod identity;
 mod live;
 mod pages;

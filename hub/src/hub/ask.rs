@@ -113,9 +113,10 @@ impl Hub {
         }
     }
 
-    /// Whether somebody may ask there now: not shut out, then an open channel, then not too fast. Only what got that far
+    /// Whether somebody may ask there now: there is room for a job, not shut out, then an open channel, then not too fast. Only what got that far
     /// counts against the rate.
     pub(super) async fn admit_asker(&self, ask: &Ask<'_>) -> Result<Ground, Refusal> {
+        self.shed(ask.channel).await?;
         let here = self.place_of(ask.channel, Some(ask.who)).await?;
         if here.restricted {
             self.check_restriction(Some(&here.community), ask.who).await?;

@@ -12,7 +12,7 @@ use crate::{
     canonical::Digest,
     schema, step,
     store::{Leased, Present, Search, Served, StoreError},
-    wire,
+    trace, wire,
 };
 
 /// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
@@ -51,7 +51,7 @@ impl Hub {
         let served = self.served(worker).await?;
         self.note_loaded(worker, &served, request);
         if request.ahead {
-            return self.lease_ahead(&self.search(worker, &served, request).await?).await;
+            return self.lease_ahead(&served, &self.search(worker, &served, request).await?).await;
         }
         // One that is given nothing is not idle: it would keep jobs from those that fetch them ahead.
         let able = match served.set_aside {
@@ -76,7 +76,7 @@ impl Hub {
             let search = self.search(worker, &now, request).await?;
             let leased = self.store.lease(&search, self.lease_until()).await?;
             if !leased.is_empty() {
-                return Ok(self.leased(worker, leased));
+                return Ok(self.leased(worker, &now, leased));
             }
             if Instant::now() >= deadline {
                 return Ok(None);
@@ -135,18 +135,22 @@ impl Hub {
     }
 
     /// A job for a worker that is busy for another moment. None that an idle worker can serve: it begins sooner there.
-    async fn lease_ahead(&self, search: &Search<'_>) -> Result<Option<wire::Lease>, WorkError> {
+    async fn lease_ahead(
+        &self,
+        served: &Served,
+        search: &Search<'_>,
+    ) -> Result<Option<wire::Lease>, WorkError> {
         match self.store.next_for(search).await? {
             Some(model) if !self.idle.is_idle_for(model) => {
                 let leased = self.store.lease(search, self.lease_until()).await?;
-                Ok(self.leased(search.worker, leased))
+                Ok(self.leased(search.worker, served, leased))
             }
             _ => Ok(None),
         }
     }
 
     /// One lease with the others in it.
-    fn leased(&self, worker: &str, leased: Vec<Leased>) -> Option<wire::Lease> {
+    fn leased(&self, worker: &str, served: &Served, leased: Vec<Leased>) -> Option<wire::Lease> {
         step::done("leased");
         if let Some(mut presence) = self.presence.get_mut(worker) {
             let missing =
@@ -155,10 +159,15 @@ impl Hub {
             presence.loading.extend(missing);
         }
         let mut leases = leased.into_iter().map(|Leased { job, recipe }| {
-            tracing::info!(job = job.id, worker, attempt = job.attempt, "leased");
+            let trace = trace::of(&job.id);
+            tracing::info!(job = job.id, worker, attempt = job.attempt, trace, "leased");
+            if let Some(model) = served.models.get(&job.model) {
+                self.metrics.leased(model, &job);
+            }
             self.tell(&job.channel, &job.id, Change::State);
             let (attempt, recipe_id) = (job.attempt as u32, job.recipe);
-            wire::Lease { job: job.id, attempt, recipe_id, recipe, others: Vec::new() }
+            let traceparent = Some(trace::parent(&job.id, attempt));
+            wire::Lease { job: job.id, attempt, recipe_id, recipe, traceparent, others: Vec::new() }
         });
         let first = leases.next()?;
         Some(wire::Lease { others: leases.collect(), ..first })
@@ -169,7 +178,7 @@ impl Hub {
         let job = self.store.release(job, worker, release.attempt).await?;
         step::done("released");
         tracing::info!(job = job.id, worker, "given back");
-        self.ended(&job);
+        self.ended(&job).await;
         Ok(())
     }
 
@@ -183,7 +192,7 @@ impl Hub {
         }
         tracing::info!(worker, given_back = released.len(), "worker has left");
         for job in &released {
-            self.ended(job);
+            self.ended(job).await;
         }
         self.look_at_models().await?;
         Ok(())

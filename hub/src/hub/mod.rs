@@ -2,18 +2,22 @@
 //! of them, and tells them through [`Event`]s what changed.
 
 mod ask;
+mod backup;
 mod choose;
 mod give;
 mod idle;
 mod lead;
 mod moderate;
+mod observe;
 mod overflow;
+mod overload;
 mod own;
 mod peers;
 mod people;
 mod picture;
 mod show;
 mod submit;
+mod unused;
 mod view;
 mod withhold;
 mod work;
@@ -34,21 +38,26 @@ use tokio::{
 
 use crate::{
     admission::{Rate, Rates},
-    blobs::{BlobError, Blobs},
+    blobs::{BlobError, Blobs, Place},
     canonical::Digest,
+    job::State,
+    measure::{Metrics, Waste},
     queue::Line,
     safety::Watch,
     seam::{Millis, Seam},
     store::{Retry, Shares, Store, StoreError, StoreOptions},
 };
 
-use self::{idle::Idle, peers::Peers};
+use self::{idle::Idle, overload::Load, peers::Peers};
 
 pub use ask::{Ask, Privacy};
+pub use backup::{BackedUp, BackupError};
 pub use lead::CLAIM;
+pub use overload::Limits;
 pub use picture::Opened;
 pub use show::Look;
 pub use submit::{RiffRequest, Twist};
+pub use unused::Swept;
 pub use view::{JobView, OutputView};
 pub use work::WorkError;
 
@@ -59,6 +68,8 @@ pub use crate::community::{Act, Allowance, AuditRow, Preferences, Remix, Restric
 pub struct Settings {
     /// How the database is opened.
     pub store: StoreOptions,
+    /// Where the blobs are.
+    pub blobs: Place,
     /// Prompts a member may send.
     pub member_rate: Rate,
     /// Prompts a channel takes.
@@ -67,6 +78,8 @@ pub struct Settings {
     pub allowance_ms: i64,
     /// Unfinished jobs a member may have.
     pub max_waiting: i64,
+    /// Unfinished jobs that there may be.
+    pub limits: Limits,
     /// A lease without a report for this long is lost.
     pub lease: Duration,
     /// How often workers report.
@@ -188,10 +201,13 @@ pub struct Hub {
     pub store: Store,
     /// The results' bytes.
     pub blobs: Blobs,
+    /// What is counted and timed.
+    pub metrics: Metrics,
     /// Time and randomness.
     pub seam: Arc<dyn Seam>,
     settings: Settings,
     rates: Rates,
+    load: Load,
     live: DashMap<String, Live>,
     /// When each worker was last heard of, and what it has in memory.
     presence: DashMap<String, Presence>,
@@ -230,8 +246,10 @@ impl Hub {
         let store =
             Store::open(data, &settings.store).await.map_err(|source| OpenError::Store { folder, source })?;
         Ok(Self {
-            blobs: Blobs::open(&data.join("blobs"))?,
+            blobs: Blobs::open(&data.join("blobs"), &settings.blobs)?,
+            metrics: Metrics::default(),
             rates: Rates::new(settings.member_rate, settings.channel_rate),
+            load: Load::default(),
             settings,
             live: DashMap::new(),
             presence: DashMap::new(),
@@ -274,13 +292,25 @@ impl Hub {
             crate::step::done("taken-back");
         }
         for job in changed {
-            tracing::warn!(job = job.id, state = job.state.as_str(), reason = job.reason, "taken back");
+            let trace = crate::trace::of(&job.id);
+            tracing::warn!(
+                job = job.id,
+                trace,
+                state = job.state.as_str(),
+                reason = job.reason,
+                "taken back"
+            );
             self.live.remove(&job.id);
+            if job.state != State::Expired {
+                self.metrics.wasted(Waste::Lost, &job, self.seam.now());
+            }
+            self.count_end(&job).await;
             self.tell(&job.channel, &job.id, Change::State);
             if job.state.is_final() {
                 self.posts.send_modify(|count| *count += 1);
             }
         }
+        self.count_load().await?;
         self.rates.forget_idle();
         self.idle.wake_all();
         self.share_presence().await?;

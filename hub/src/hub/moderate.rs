@@ -39,14 +39,14 @@ impl Hub {
             "moderated"
         );
         for job in taken_down {
-            self.taken_down(&job);
+            self.taken_down(&job).await;
         }
         Ok(())
     }
 
-    fn taken_down(&self, job: &Job) {
+    async fn taken_down(&self, job: &Job) {
         if job.state == State::Cancelled {
-            self.ended(job);
+            self.ended(job).await;
         }
         self.tell(&job.channel, &job.id, Change::Gone);
     }

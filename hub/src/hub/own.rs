@@ -16,7 +16,7 @@ impl Hub {
         step::done("cancelled");
         if let Ending::Now(job) = &ending {
             tracing::info!(job = job.id, member = who.id, "cancelled");
-            self.ended(job);
+            self.ended(job).await;
             self.tell(&job.channel, &job.id, Change::Gone);
         }
         Ok(ending.job().clone())

@@ -17,6 +17,7 @@ use crate::{
     seam::Millis,
     step,
     store::{Admitted, KnownModel, NewJob, StoreError},
+    trace,
 };
 
 /// What is asked of a picture where nothing else is.
@@ -63,6 +64,10 @@ impl Hub {
     /// # Errors
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
     pub async fn submit(&self, ask: &Ask<'_>, line: &str) -> Result<Vec<Job>, Refusal> {
+        self.line_submitted(ask, line).await.inspect_err(|refusal| self.metrics.refused(refusal))
+    }
+
+    async fn line_submitted(&self, ask: &Ask<'_>, line: &str) -> Result<Vec<Job>, Refusal> {
         let ground = self.admit_asker(ask).await?;
         ground.words.check(line)?;
         // They were read when they were set. What is not allowed here, or cannot be read any more, is as good as nothing.
@@ -83,6 +88,10 @@ impl Hub {
     /// # Errors
     /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
     pub async fn riff(&self, ask: &Ask<'_>, request: &RiffRequest) -> Result<Vec<Job>, Refusal> {
+        self.riffed(ask, request).await.inspect_err(|refusal| self.metrics.refused(refusal))
+    }
+
+    async fn riffed(&self, ask: &Ask<'_>, request: &RiffRequest) -> Result<Vec<Job>, Refusal> {
         let ground = self.admit_asker(ask).await?;
         let made = self.twisted(&ground, request).await?;
         self.enqueue(ask, &ground, made).await
@@ -98,9 +107,12 @@ impl Hub {
         image: Digest,
         prompt: Option<&str>,
     ) -> Result<Vec<Job>, Refusal> {
-        let ground = self.admit_asker(ask).await?;
-        let made = self.description(&ground, image, prompt, None).await?;
-        self.enqueue(ask, &ground, vec![made]).await
+        let queued = async {
+            let ground = self.admit_asker(ask).await?;
+            let made = self.description(&ground, image, prompt, None).await?;
+            self.enqueue(ask, &ground, vec![made]).await
+        };
+        queued.await.inspect_err(|refusal| self.metrics.refused(refusal))
     }
 
     async fn twisted(&self, ground: &Ground, request: &RiffRequest) -> Result<Made, Refusal> {
@@ -284,11 +296,22 @@ impl Hub {
             now,
             expires_at: now + self.settings.expire_after.as_millis() as Millis,
         };
-        let enqueued =
-            self.store.enqueue(&admitted, &jobs).await.map_err(|error| quota_sentence(error, now))?;
+        self.take_room(ground.community(), jobs.len())?;
+        let enqueued = self.store.enqueue(&admitted, &jobs).await.map_err(|error| {
+            self.give_room(ground.community(), jobs.len());
+            quota_sentence(error, now)
+        })?;
         step::done("enqueued");
         for Job { id, model, estimate_ms, .. } in &enqueued {
-            tracing::info!(job = id, member = ask.who.id, channel = ask.channel, estimate_ms, "enqueued");
+            let trace = trace::of(id);
+            tracing::info!(
+                job = id,
+                trace,
+                member = ask.who.id,
+                channel = ask.channel,
+                estimate_ms,
+                "enqueued"
+            );
             self.wake_for(*model);
             self.tell(ask.channel, id, Change::State);
         }

@@ -66,7 +66,9 @@ impl Hub {
         let ended = self.store.moderate(desk, &act).await?;
         step::done("withheld");
         tracing::warn!(job = job.id, found = found.join(", "), "withheld");
-        ended.iter().for_each(|job| self.ended(job));
+        for job in &ended {
+            self.ended(job).await;
+        }
         Ok(true)
     }
 

@@ -14,6 +14,7 @@ use crate::{
     blobs::BlobError,
     embed,
     job::{Job, Output, State},
+    measure::Waste,
     media::{self, BadMedia, Checked},
     model::Media,
     recipe::Recipe,
@@ -21,7 +22,7 @@ use crate::{
     schema::BadSpec,
     step,
     store::{Completion, Ending, Retry, StoreError},
-    wire,
+    trace, wire,
 };
 
 /// Why a worker's call was refused.
@@ -227,8 +228,14 @@ impl Hub {
         let ending = self.store.complete(&completion, self.seam.now()).await?;
         step::done("completed");
         if let Ending::Now(job) = &ending {
-            tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, "completed");
-            self.ended(job);
+            let trace = trace::of(&job.id);
+            tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, trace, "completed");
+            if completion.load_ms > 0 {
+                // A worker is not trusted: it cannot have loaded for longer than it held the job.
+                let held_ms = self.seam.now() - job.leased_at.unwrap_or_else(|| self.seam.now());
+                self.metrics.loaded(&self.name_of(job.model).await, completion.load_ms.min(held_ms));
+            }
+            self.ended(job).await;
         }
         Ok(())
     }
@@ -246,14 +253,17 @@ impl Hub {
         step::done("failed");
         // It may have been set aside for it.
         self.look_at_models().await?;
-        tracing::warn!(job = job.id, worker, reason, state = job.state.as_str(), "attempt failed");
-        self.ended(&job);
+        let trace = trace::of(&job.id);
+        tracing::warn!(job = job.id, trace, worker, reason, state = job.state.as_str(), "attempt failed");
+        self.metrics.wasted(Waste::Failed, &job, self.seam.now());
+        self.ended(&job).await;
         Ok(())
     }
 
     /// What follows the end of an attempt, whether or not it was the job's.
-    pub(super) fn ended(&self, job: &Job) {
+    pub(super) async fn ended(&self, job: &Job) {
         self.live.remove(&job.id);
+        self.count_end(job).await;
         self.tell(&job.channel, &job.id, Change::State);
         if job.state.is_final() {
             self.posts.send_modify(|count| *count += 1);

@@ -8,6 +8,7 @@ mod fairness;
 mod give;
 mod grammar;
 mod overflow;
+mod overload;
 mod queue;
 mod quota;
 mod riffs;

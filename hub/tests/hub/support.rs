@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, io::Cursor, sync::Arc, time::Duration};
 use bytes::Bytes;
 use riff_hub::{
     admission::{Rate, Refusal},
+    blobs::Place,
     canonical::Digest,
     community::WEB,
-    hub::{Act, Ask, Fairness, Hub, Room, Settings, WorkError},
+    hub::{Act, Ask, Fairness, Hub, Limits, Room, Settings, WorkError},
     job::{Job, State},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
@@ -131,10 +132,12 @@ impl Community {
         let plenty = Rate { per_minute: 1_000_000.try_into().unwrap(), burst: 1_000_000.try_into().unwrap() };
         let mut settings = Settings {
             store: database.options(),
+            blobs: Place::Folder,
             member_rate: plenty,
             channel_rate: plenty,
             allowance_ms: 3_600_000,
             max_waiting: 1_000,
+            limits: Limits { all: 100_000, community: 100_000 },
             lease: Duration::from_secs(10),
             heartbeat: Duration::from_secs(2),
             max_attempts: 3,

@@ -1,6 +1,7 @@
 //! The hub's tests, all of them, on real PostgreSQL instead of SQLite.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod backup;
 #[path = "../hub/community.rs"]
 mod community;
 mod database;
@@ -13,6 +14,8 @@ mod grammar;
 mod hubs;
 #[path = "../hub/overflow.rs"]
 mod overflow;
+#[path = "../hub/overload.rs"]
+mod overload;
 #[path = "../hub/queue.rs"]
 mod queue;
 #[path = "../hub/quota.rs"]

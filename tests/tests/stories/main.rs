@@ -11,6 +11,7 @@ mod channel;
 mod crash;
 mod faults;
 mod newcomer;
+mod operate;
 mod operator;
 mod overflow;
 mod protocol;

@@ -10,10 +10,12 @@ use futures::{
 };
 use riff_hub::{
     recipe::Recipe,
+    trace,
     wire::{Complete, Fail, FailKind, Lease},
 };
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     Session,
@@ -31,7 +33,14 @@ use crate::{
 const CLEAN_UP: Duration = Duration::from_secs(10);
 
 /// Runs a lease, and those that came with it, to their ends.
-pub(super) async fn run(session: &Session<'_>, pool: &Pool, waiting: Waiting<'_>, mut lease: Lease) {
+pub(super) async fn run(session: &Session<'_>, pool: &Pool, waiting: Waiting<'_>, lease: Lease) {
+    // Of jobs that run together, the first stands for all in what engines log.
+    let trace = lease.traceparent.as_deref().and_then(trace::read).unwrap_or_default();
+    let span = tracing::info_span!("attempt", job = lease.job, attempt = lease.attempt, trace);
+    run_all(session, pool, waiting, lease).instrument(span).await;
+}
+
+async fn run_all(session: &Session<'_>, pool: &Pool, waiting: Waiting<'_>, mut lease: Lease) {
     let others = std::mem::take(&mut lease.others);
     let group: Vec<Held> =
         std::iter::once(lease).chain(others).map(|lease| Held::new(session, lease)).collect();
@@ -251,7 +260,9 @@ async fn deliver(
         gpu_seconds: made.took.as_secs_f64(),
         load_seconds: made.load.as_secs_f64(),
     };
-    patiently(&never, || client.complete(&lease.job, &complete)).await.map(drop)
+    patiently(&never, || client.complete(&lease.job, &complete)).await?;
+    tracing::info!(job = lease.job, gpu_seconds = complete.gpu_seconds, "handed in");
+    Ok(())
 }
 
 async fn give_up(client: &Client, lease: &Lease, error: &EngineError) -> Result<(), CallError> {
