@@ -21,6 +21,7 @@ pub mod riff;
 pub mod safety;
 pub mod schema;
 pub mod seam;
+pub mod sound;
 pub mod step;
 pub mod store;
 pub mod wire;

@@ -6,6 +6,7 @@ mod choose;
 mod give;
 mod idle;
 mod moderate;
+mod named;
 mod overflow;
 mod own;
 mod people;
@@ -37,6 +38,7 @@ use crate::{
     queue::Line,
     safety::Watch,
     seam::{Millis, Seam},
+    sound,
     store::{Retry, Store, StoreError, StoreOptions},
 };
 
@@ -74,11 +76,13 @@ pub struct Settings {
     pub backoff: Duration,
     /// A job that no worker took by then is given up.
     pub expire_after: Duration,
-    /// Names of the models that `/imagine` and `/ask` use where none is named: the first that a present worker serves;
+    /// Names of the models that `/imagine`, `/sound` and `/ask` use where none is named: the first that a present worker serves;
     /// else the first by name.
     pub default_models: Vec<String>,
     /// Words that prompts must not have.
     pub blocked_words: Vec<String>,
+    /// How much sound is taken, of members and workers.
+    pub sounds: sound::Limits,
 }
 
 /// Something that a surface shows has changed.

@@ -10,5 +10,6 @@ mod queue;
 mod quota;
 mod riffs;
 mod safety;
+mod sounds;
 mod support;
 mod upscale;
