@@ -29,7 +29,8 @@ document.addEventListener("submit", async (event) => {
   const form = event.target;
   if (!form.hasAttribute("data-quiet")) return;
   event.preventDefault();
-  const body = new URLSearchParams(new FormData(form, event.submitter));
+  const filled = new FormData(form, event.submitter);
+  const body = form.enctype === "multipart/form-data" ? filled : new URLSearchParams(filled);
   const name = document.querySelector("#box input[name=name]");
   if (name && !body.has("name")) body.set("name", name.value);
   try {
@@ -39,6 +40,7 @@ document.addEventListener("submit", async (event) => {
     if (form.hasAttribute("data-clear")) {
       if (form.querySelector("input[name=parent]")) { location.href = location.pathname; return; }
       form.querySelector("textarea").value = "";
+      for (const file of form.querySelectorAll("input[type=file]")) file.value = "";
     } else if (new URLSearchParams(location.search).has("blend") && event.submitter?.value.startsWith("blend")) {
       location.href = location.pathname;
     } else if (form.classList.contains("reply")) {

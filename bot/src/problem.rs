@@ -58,7 +58,8 @@ impl From<Refusal> for Problem {
             | Refusal::PausedChannel { .. }
             | Refusal::ClosedChannel { .. }
             | Refusal::PausedModel { .. }
-            | Refusal::MatureModel { .. } => StatusCode::FORBIDDEN,
+            | Refusal::MatureModel { .. }
+            | Refusal::FlaggedPicture { .. } => StatusCode::FORBIDDEN,
             Refusal::TooLate { .. } => StatusCode::CONFLICT,
             Refusal::Missing(_) => StatusCode::NOT_FOUND,
             Refusal::Unavailable(_) | Refusal::Overloaded { .. } | Refusal::CommunityOverloaded { .. } => {

@@ -124,7 +124,7 @@ async fn secure(request: Request, next: Next) -> Response {
     const HEADERS: [(&str, &str); 4] = [
         (
             "content-security-policy",
-            "default-src 'none'; img-src 'self' blob: data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
+            "default-src 'none'; img-src 'self' blob: data:; media-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; \
              form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
         ),
         ("x-content-type-options", "nosniff"),

@@ -16,7 +16,7 @@ use figment::{
 use riff_hub::{
     admission::Rate,
     blobs::{Place, S3},
-    hub,
+    hub, media, sound,
     store::{Channel, Postgres, StoreOptions},
 };
 use riff_worker::{engines::Configured, settings::error_lines};
@@ -47,6 +47,7 @@ pub struct Settings {
     pub fairness: Fairness,
     pub operate: Operate,
     pub moderation: Moderation,
+    pub sound: Sound,
     pub discord: Discord,
     pub worker: Worker,
     #[serde(default, rename = "engine")]
@@ -227,6 +228,15 @@ pub struct Moderation {
     pub classifier_labels: Vec<String>,
 }
 
+/// `[sound]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct Sound {
+    pub max_megabytes: Megabytes,
+    pub max_seconds: Seconds,
+}
+
 /// `[discord]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -287,6 +297,24 @@ impl<'de> Deserialize<'de> for Seconds {
             )));
         }
         Ok(Self(Duration::from_secs_f64(seconds)))
+    }
+}
+
+/// A number of megabytes, at most what a file may have at all.
+#[derive(Debug, Clone, Copy)]
+pub struct Megabytes(pub usize);
+
+impl<'de> Deserialize<'de> for Megabytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// The limit of every upload.
+        const MOST: f64 = media::MAX_BYTES as f64 / 1e6;
+        let megabytes = f64::deserialize(deserializer)?;
+        match (0.01..=MOST).contains(&megabytes) {
+            true => Ok(Self((megabytes * 1e6) as usize)),
+            false => Err(D::Error::custom(format!(
+                "{megabytes} is not a number of megabytes from 0.01 to {MOST:.1}"
+            ))),
+        }
     }
 }
 
@@ -405,6 +433,10 @@ impl Settings {
             swap_share: self.queue.swap_share.0,
             default_models: self.default_models.clone(),
             blocked_words: self.moderation.blocked_words.clone(),
+            sounds: sound::Limits {
+                bytes: self.sound.max_megabytes.0,
+                seconds: self.sound.max_seconds.0.as_secs_f64(),
+            },
         }
     }
 }

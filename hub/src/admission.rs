@@ -104,12 +104,27 @@ pub enum Refusal {
     /// No present model takes a picture and answers with text.
     #[error("No model that reads pictures is here yet: an operator has to start a worker that serves one.")]
     NoReader,
+    /// No present model takes sound and answers with text.
+    #[error("No model that listens is here yet: an operator has to start a worker that serves one.")]
+    NoListener,
     /// No present model enlarges pictures.
     #[error("No upscaler is here: an operator has to start a worker that serves one.")]
     NoUpscaler,
     /// A picture from elsewhere.
     #[error("This picture can't be used: {0}.")]
     Picture(#[source] BadMedia),
+    /// Sound from elsewhere.
+    #[error("This sound can't be used: {0}.")]
+    Sound(#[source] BadMedia),
+    /// A picture that the classifier flags, outside age-restricted channels.
+    #[error(
+        "The picture {picture} can't be used here, because a classifier takes it for nudity: ask in an age-restricted \
+         channel, or use another picture."
+    )]
+    FlaggedPicture {
+        /// The beginning of its id.
+        picture: String,
+    },
     /// A moderator's act that makes no sense.
     #[error("{0}")]
     BadAct(&'static str),
@@ -234,10 +249,13 @@ impl Refusal {
             Self::Prompt(_) => "bad-prompt",
             Self::Input(_) => "bad-input",
             Self::Riff(_) => "bad-riff",
-            Self::Media(_) | Self::Picture(_) => "bad-media",
-            Self::NoSuchModel { .. } | Self::NoModel { .. } | Self::NoReader | Self::NoUpscaler => {
-                "no-such-model"
-            }
+            Self::Media(_) | Self::Picture(_) | Self::Sound(_) => "bad-media",
+            Self::FlaggedPicture { .. } => "flagged-picture",
+            Self::NoSuchModel { .. }
+            | Self::NoModel { .. }
+            | Self::NoReader
+            | Self::NoListener
+            | Self::NoUpscaler => "no-such-model",
             Self::Quota { .. } => "quota-exceeded",
             Self::TooManyWaiting { .. } => "too-many-waiting",
             Self::Overloaded { .. } | Self::CommunityOverloaded { .. } => "overloaded",

@@ -24,6 +24,7 @@ pub mod safety;
 pub mod schema;
 pub mod seam;
 pub mod simulate;
+pub mod sound;
 pub mod step;
 pub mod store;
 pub mod trace;

@@ -1,11 +1,14 @@
-//! What the hub takes as a result: pictures and text, within limits, whoever sent them.
+//! What the hub takes as a result: pictures, sound and text, within limits, whoever sent them.
 
 use std::io::Cursor;
 
 use bytes::Bytes;
 use image::{DynamicImage, ImageFormat, ImageReader, Limits};
 
-use crate::model::Media;
+use crate::{
+    model::Media,
+    sound::{self, Container, Sound},
+};
 
 /// Largest upload, in bytes.
 pub const MAX_BYTES: usize = 32 * 1_024 * 1_024;
@@ -39,6 +42,14 @@ pub enum BadMedia {
         /// Pixels.
         height: u32,
     },
+    /// Sound that goes on for too long.
+    #[error("it is {seconds:.1} s long; at most {limit} s are taken")]
+    TooLong {
+        /// How long it is, or how far it was read.
+        seconds: f64,
+        /// How long it may be.
+        limit: f64,
+    },
     /// Not what the model makes.
     #[error("it is {found}; expected {expected}")]
     Kind {
@@ -61,19 +72,29 @@ pub enum BadMedia {
 pub enum Checked {
     /// A decoded picture.
     Image(DynamicImage),
+    /// Sound without anything else.
+    Sound(Sound),
     /// Text.
     Text(String),
 }
 
-/// Decodes an upload within limits.
+/// Reads an upload within limits.
 ///
 /// # Errors
-/// [`BadMedia`] for anything but a picture (PNG, JPEG, WebP) or UTF-8 text of the kind that the model makes.
-pub fn check(media_type: &str, wanted: Media, bytes: &Bytes) -> Result<Checked, BadMedia> {
+/// [`BadMedia`] for anything but a picture (PNG, JPEG, WebP), sound (as [`sound::read`] takes it) or UTF-8 text of the kind
+/// that the model makes.
+pub fn check(
+    media_type: &str,
+    wanted: Media,
+    bytes: &Bytes,
+    sounds: sound::Limits,
+) -> Result<Checked, BadMedia> {
     let text = media_type.starts_with("text/");
     match wanted {
         Media::Image if text => Err(kind(media_type, "a picture")),
         Media::Image => decode(bytes).map(Checked::Image),
+        Media::Audio if text => Err(kind(media_type, "sound")),
+        Media::Audio => sound::read(bytes, sounds).map(Checked::Sound),
         Media::Text if !text => Err(kind(media_type, "text")),
         Media::Text => check_text(bytes).map(Checked::Text),
     }
@@ -95,8 +116,21 @@ fn check_size(bytes: usize, limit: usize) -> Result<(), BadMedia> {
     Ok(())
 }
 
+/// The media type of a picture or of sound, by its first bytes.
+pub fn type_of(bytes: &[u8]) -> Option<&'static str> {
+    match image::guess_format(bytes) {
+        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) => {
+            Some(format.to_mime_type())
+        }
+        _ => Container::of(bytes).map(Container::media_type),
+    }
+}
+
 /// Decodes a picture within limits.
-pub(crate) fn decode(bytes: &[u8]) -> Result<DynamicImage, BadMedia> {
+///
+/// # Errors
+/// [`BadMedia`] for anything but a PNG, JPEG or WebP within them.
+pub fn decode(bytes: &[u8]) -> Result<DynamicImage, BadMedia> {
     check_size(bytes.len(), MAX_BYTES)?;
     let (width, height) = dimensions(bytes)?;
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
@@ -148,6 +182,9 @@ mod tests {
 
     #[test]
     fn garbage_and_bombs_are_refused() {
+        let check = |media_type, wanted, bytes: &Bytes| {
+            super::check(media_type, wanted, bytes, sound::Limits { bytes: 1_000, seconds: 1.0 })
+        };
         let garbage = check("image/png", Media::Image, &Bytes::from_static(b"not a picture"));
         assert!(matches!(garbage, Err(BadMedia::Kind { .. })));
         let bomb = check("image/png", Media::Image, &png_header(60_000, 60_000));
@@ -156,6 +193,8 @@ mod tests {
         assert!(matches!(cut, Err(BadMedia::Unreadable(_))));
         let text = check("text/plain", Media::Image, &Bytes::from_static(b"hello"));
         assert!(matches!(text, Err(BadMedia::Kind { .. })));
+        let told = check("text/plain", Media::Audio, &Bytes::from_static(b"hello"));
+        assert!(matches!(told, Err(BadMedia::Kind { .. })));
         let latin = check("text/plain", Media::Text, &Bytes::from_static(b"caf\xe9"));
         assert!(matches!(latin, Err(BadMedia::Unreadable(_))));
     }

@@ -35,6 +35,8 @@ pub mod input {
     pub const UPSCALE: &str = "upscale";
     /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*.
     pub const IMAGE: &str = "image";
+    /// Sound to listen to: the name of its blob, or nothing. Its schema has `"x-media": "audio"`. Makes *transcribe*.
+    pub const AUDIO: &str = "audio";
 }
 
 /// What a model makes.
@@ -43,8 +45,30 @@ pub mod input {
 pub enum Media {
     /// Pictures; the `/imagine` command.
     Image,
+    /// Sound; the `/sound` command.
+    Audio,
     /// Text; the `/ask` command.
     Text,
+}
+
+impl Media {
+    /// What it is called.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Image => "picture",
+            Self::Audio => "sound",
+            Self::Text => "text",
+        }
+    }
+
+    /// One of it, in a sentence.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Image => "a picture",
+            Self::Audio => "a sound",
+            Self::Text => "a text",
+        }
+    }
 }
 
 /// What one run is expected to cost, in seconds of the device, before the hub has measured any.
@@ -127,6 +151,13 @@ impl ModelSpec {
     /// Whether it enlarges pictures that are there already: *upscale* uses it, and no prompt goes to it unless it names it.
     pub fn is_upscaler(&self) -> bool {
         self.media == Media::Image && self.takes(input::IMAGE) && self.takes(input::UPSCALE)
+    }
+
+    /// Whether prompts may go to it that do not name it: not if it enlarges pictures, and not if an input has to be given
+    /// (`"x-required": true` in its schema).
+    pub fn takes_words_alone(&self) -> bool {
+        let needed = |property: &Value| property.get("x-required") == Some(&Value::Bool(true));
+        !self.is_upscaler() && !self.properties().into_iter().flat_map(Map::values).any(needed)
     }
 
     /// The schema of one input, where the model has it.

@@ -20,6 +20,8 @@ pub struct Card {
     pub recipe: String,
     /// Addresses of the full pictures.
     pub pictures: Vec<String>,
+    /// Addresses of the sounds.
+    pub sounds: Vec<String>,
     pub buttons: Vec<Button>,
     pub command: String,
 }
@@ -79,6 +81,10 @@ impl Card {
                 .select(&select(".grid a"))
                 .filter_map(|a| a.attr("href").map(str::to_owned))
                 .collect(),
+            sounds: card
+                .select(&select("audio[controls]"))
+                .filter_map(|audio| audio.attr("src").map(str::to_owned))
+                .collect(),
             buttons: buttons(card),
             command: attribute("[data-copy]", "data-copy").context("a card can be copied")?,
         })
@@ -128,8 +134,10 @@ impl Display for Card {
                 write!(f, "\n{name}: {}", line.trim())?;
             }
         }
-        if !self.pictures.is_empty() {
-            write!(f, "\npictures: {}", self.pictures.len())?;
+        for (name, files) in [("pictures", &self.pictures), ("sounds", &self.sounds)] {
+            if !files.is_empty() {
+                write!(f, "\n{name}: {}", files.len())?;
+            }
         }
         let labels: Vec<&str> = self.buttons.iter().map(|button| button.label.as_str()).collect();
         write!(f, "\nbuttons: {}", labels.join(" | "))

@@ -3,7 +3,7 @@
 use anyhow::{Context, bail};
 use reqwest::{
     Client, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE},
+    header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, RANGE},
 };
 use serde_json::Value;
 
@@ -45,6 +45,32 @@ impl Member {
     /// Sends the prompt box with whatever its settings hold.
     pub async fn send_form(&self, fields: &[(&str, &str)]) -> anyhow::Result<()> {
         self.post(&format!("/c/{}/prompt", self.channel), fields).await.map(drop)
+    }
+
+    /// Sends the prompt box with a file that was chosen in it: its field, its name and what is in it.
+    pub async fn send_file(
+        &self,
+        fields: &[(&str, &str)],
+        (field, name, bytes): (&str, &str, &[u8]),
+    ) -> anyhow::Result<()> {
+        const BOUNDARY: &str = "----riff-tests";
+        let mut body = Vec::new();
+        for (name, value) in [("name", self.name.as_str())].iter().chain(fields) {
+            let head =
+                format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n");
+            body.extend_from_slice(head.as_bytes());
+        }
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        body.extend_from_slice(head.as_bytes());
+        body.extend_from_slice(bytes);
+        body.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        let request = self.http.post(format!("{}/c/{}/prompt", self.url, self.channel));
+        let request = request.header(ACCEPT, "application/json");
+        let kind = format!("multipart/form-data; boundary={BOUNDARY}");
+        sentence_or_text(request.header(CONTENT_TYPE, kind).body(body).send().await?).await.map(drop)
     }
 
     pub async fn imagine(&self, words: &str) -> anyhow::Result<()> {
@@ -121,6 +147,14 @@ impl Member {
         let response = request.send().await?.error_for_status()?;
         let kind = response.headers().get(CONTENT_TYPE).context("it says what it is")?.to_str()?.to_owned();
         Ok((kind, response.bytes().await?.to_vec()))
+    }
+
+    /// Status, extent and bytes of a part of what is behind an address.
+    pub async fn fetch_part(&self, path: &str, range: &str) -> anyhow::Result<(StatusCode, String, Vec<u8>)> {
+        let response = self.http.get(format!("{}{path}", self.url)).header(RANGE, range).send().await?;
+        let extent =
+            response.headers().get(CONTENT_RANGE).context("it says which part")?.to_str()?.to_owned();
+        Ok((response.status(), extent, response.bytes().await?.to_vec()))
     }
 
     /// The bytes behind an address.

@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let url: reqwest::Url = format!("{}/", url.trim_end_matches('/')).parse()?;
     let runs: u32 = runs.parse()?;
     let inputs: Map<String, Value> = serde_json::from_str(inputs)?;
-    let engine = CogEngine::new(Settings::new(url.clone(), "cog"));
+    let engine = CogEngine::new(Settings::new(url.as_str(), "cog")?);
     let spec = engine.discover().await?.pop().context("the server has no model")?;
     let mut params: BTreeMap<String, Value> = inputs.clone().into_iter().collect();
     let prompt = params.remove("prompt").and_then(|prompt| prompt.as_str().map(str::to_owned));

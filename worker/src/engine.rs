@@ -7,7 +7,7 @@ use bytes::Bytes;
 use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
 use tokio_util::sync::CancellationToken;
 
-/// One result: the bytes of a picture (PNG, JPEG or WebP) or of UTF-8 text.
+/// One result: the bytes of a picture (PNG, JPEG or WebP), of sound (WAV, MP3, Ogg or FLAC), or of UTF-8 text.
 #[derive(Debug, Clone)]
 pub struct Artifact {
     /// What the bytes are, such as `image/png` or `text/plain; charset=utf-8`.
@@ -35,17 +35,17 @@ pub enum Update {
     },
 }
 
-/// The pictures that recipes name, as the hub has them.
+/// The pictures and sounds that recipes name, as the hub has them.
 #[async_trait]
 pub trait Files: Send + Sync {
-    /// The bytes of a picture that a recipe names.
+    /// The bytes of a file that a recipe names.
     ///
     /// # Errors
-    /// [`EngineError::Input`] if the picture is not there, [`EngineError::Failed`] if it did not arrive.
+    /// [`EngineError::Input`] if the file is not there, [`EngineError::Failed`] if it did not arrive.
     async fn get(&self, blob: Digest) -> Result<Bytes, EngineError>;
 }
 
-/// What an engine is given beside the recipe: which job it is, where updates go, whether to stop, and pictures.
+/// What an engine is given beside the recipe: which job it is, where updates go, whether to stop, and files.
 ///
 /// The default is a run that nobody watches: `RunContext { updates, ..RunContext::default() }`.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ pub struct RunContext {
     pub updates: Arc<dyn Fn(Update) + Send + Sync>,
     /// Cancelled when nobody wants the result any more. Engines look at least every 100 ms.
     pub cancel: CancellationToken,
-    /// Where the pictures are that the recipe names.
+    /// Where the files are that the recipe names.
     pub files: Arc<dyn Files>,
 }
 
@@ -80,13 +80,13 @@ impl fmt::Debug for RunContext {
     }
 }
 
-/// No pictures at all.
+/// No files at all.
 struct NoFiles;
 
 #[async_trait]
 impl Files for NoFiles {
     async fn get(&self, blob: Digest) -> Result<Bytes, EngineError> {
-        Err(EngineError::Input(format!("the picture {blob} is not here: this run has no pictures")))
+        Err(EngineError::Input(format!("the file {blob} is not here: this run has none")))
     }
 }
 
@@ -133,11 +133,19 @@ pub trait Engine: Send + Sync {
     /// [`EngineError::Unavailable`] if the server cannot say. The engine's models are then withdrawn until it can.
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError>;
 
-    /// Whether a version's weights are in memory.
-    fn loaded(&self, model: Digest) -> bool;
+    /// Whether a version's weights are in memory. They are as good as that where a server loads what it needs when it needs
+    /// it, and does not say.
+    fn loaded(&self, _model: Digest) -> bool {
+        true
+    }
 
     /// Brings a version's weights into memory; does nothing if they are there.
-    async fn load(&self, model: Digest) -> Result<(), EngineError>;
+    ///
+    /// # Errors
+    /// [`EngineError::Weights`] or [`EngineError::OutOfMemory`], saying why they are not.
+    async fn load(&self, _model: Digest) -> Result<(), EngineError> {
+        Ok(())
+    }
 
     /// Drops a version's weights from memory, where the engine has them there. Runs that use them may go on.
     async fn unload(&self, _model: Digest) {}

@@ -13,3 +13,4 @@ pub mod runner;
 #[cfg(feature = "candle")]
 pub mod safety;
 pub mod settings;
+mod trust;

@@ -19,10 +19,12 @@ use anyhow::{Context, ensure};
 use riff_benches::at;
 use riff_hub::{
     admission::Rate,
+    blobs::Place,
     canonical::Digest,
-    hub::{Ask, Hub, Settings},
+    hub::{Ask, Fairness, Hub, Limits, Settings},
     job::Output,
     seam::System,
+    sound,
     store::{Channel, Completion, Member, Postgres, Search, StoreOptions},
     wire::{Hello, LeaseRequest, PROTOCOL},
 };
@@ -137,6 +139,11 @@ impl Community {
                     statement_timeout: Duration::from_secs(60),
                 }),
             },
+            blobs: Place::Folder,
+            limits: Limits { all: i64::MAX, community: i64::MAX },
+            sounds: sound::Limits { bytes: 0, seconds: 0.0 },
+            fairness: Fairness::default(),
+            swap_share: 0.05,
             member_rate: plenty,
             channel_rate: plenty,
             allowance_ms: i64::MAX / 4,

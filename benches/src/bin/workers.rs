@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
     }
     if wanted("cog") {
         let server = cog_server::Cog::start("image").await;
-        let engine = Arc::new(cog::CogEngine::new(cog::Settings::new(server.url().clone(), "image")));
+        let engine = cog::engine(cog::Settings::new(server.url().as_str(), "image")?);
         let inputs = json!({"num_inference_steps": 1, "pause": 0.05});
         compare(Subject { name: "image", engine, inputs, flags: "--steps 1 --pause 0.05", jobs: 100 })
             .await?;

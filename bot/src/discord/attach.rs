@@ -10,6 +10,7 @@ use riff_hub::{
     hub::JobView,
     media::BadMedia,
     pictures::{self, Format, Quality},
+    sound::Container,
 };
 
 use super::message::{File, MAX_FILES};
@@ -65,14 +66,18 @@ pub async fn post(blobs: &Blobs, view: &JobView, limit: usize) -> Result<Files, 
 /// # Errors
 /// If a result cannot be read.
 pub async fn each(blobs: &Blobs, view: &JobView, limit: usize) -> Result<Files, BlobError> {
-    let share = limit / view.pictures().count().clamp(1, MAX_FILES);
+    let shown: Vec<_> = view.pictures().chain(view.sounds()).collect();
+    let share = limit / shown.len().clamp(1, MAX_FILES);
     let mut made = Files::default();
-    for shown in view.pictures() {
+    for shown in shown {
         let name = format!("riff-{}-{}", shown.output.blob.short(), shown.output.idx + 1);
         let file = match made.files.len() < MAX_FILES {
             true => {
-                let png = blobs.get(shown.output.blob).await?;
-                let fitted = move || fit(&name, png.clone(), share, || decode(&png));
+                let bytes = blobs.get(shown.output.blob).await?;
+                let fitted = move || match Container::of(&bytes) {
+                    Some(container) => sound(&name, container, bytes, share),
+                    None => fit(&name, bytes.clone(), share, || decode(&bytes)),
+                };
                 tokio::task::spawn_blocking(fitted).await.ok().flatten()
             }
             false => None,
@@ -92,6 +97,12 @@ fn blobs_of(view: &JobView) -> Vec<String> {
 fn decode(png: &Bytes) -> Result<RgbImage, BadMedia> {
     let mut decoded = pictures::decode(&[png])?;
     decoded.pop().ok_or_else(|| BadMedia::Unreadable("there is no picture".to_owned()))
+}
+
+/// Sound, if it fits: it is never made smaller.
+fn sound(name: &str, container: Container, bytes: Bytes, limit: usize) -> Option<File> {
+    let fits = bytes.len() <= limit;
+    fits.then(|| File { name: format!("{name}.{}", container.extension()), bytes })
 }
 
 /// The PNG if it fits, and else the picture as the best WebP that does.

@@ -75,7 +75,7 @@ impl Cards {
         }
         for blob in &files.left_out {
             content.push_str(&match self.public_url.is_empty() {
-                true => "\n⚠️ A picture is too large for Discord; it is on the hub's own page.".to_owned(),
+                true => "\n⚠️ A result is too large for Discord; it is on the hub's own page.".to_owned(),
                 false => format!("\nToo large for Discord: {}/blobs/{blob}", self.public_url),
             });
         }

@@ -147,7 +147,7 @@ async fn queue(
     if let Some(picture) = said.pictures.first() {
         let sees = |spec: &riff_hub::model::ModelSpec| spec.media == Media::Text && spec.takes(input::IMAGE);
         if discord.hub.models().await?.iter().any(|known| sees(&known.spec)) {
-            let image = discord.image(picture).await?;
+            let image = discord.input(picture, Media::Image).await?;
             return Ok(discord.hub.describe(&ask, image, Some(text).filter(|text| !text.is_empty())).await?);
         }
         if text.is_empty() {

@@ -2,7 +2,7 @@
 //! here; nothing else says which settings there are.
 
 use riff_hub::{
-    model::{Media, ModelSpec},
+    model::{Media, ModelSpec, input},
     schema::{self, Field, Kind},
 };
 use serde_json::{Map, Value, json};
@@ -81,7 +81,24 @@ pub fn declare(models: &[ModelSpec]) -> Vec<Value> {
         command("remix", vec![required(choices(option("option.mode", kind::STRING), &["on", "off"]))]),
         moderation(),
     ];
+    commands.extend(of_sound(models));
     commands.extend(super::menu::NAMES.iter().map(|(key, _)| menu(key)));
+    commands
+}
+
+/// The commands of sound, where a model makes or takes some.
+fn of_sound(models: &[ModelSpec]) -> Vec<Value> {
+    let makers: Vec<&ModelSpec> = models.iter().filter(|spec| spec.media == Media::Audio).collect();
+    let listens = |spec: &ModelSpec| spec.media == Media::Text && spec.takes(input::AUDIO);
+    let mut commands = Vec::new();
+    if !makers.is_empty() {
+        let prompt = required(limited(option("option.heard", kind::STRING), 4_000));
+        commands.push(command("sound", settings(vec![prompt, model_option()], &makers)));
+    }
+    if models.iter().any(listens) {
+        let file = required(option("option.audio", kind::ATTACHMENT));
+        commands.push(command("transcribe", vec![file, option("option.question", kind::STRING)]));
+    }
     commands
 }
 
@@ -225,7 +242,7 @@ fn setting(field: &Field) -> Value {
         Kind::Choice(_) => suggested(json!({"type": kind::STRING})),
         Kind::Text { max_chars } => limited(json!({"type": kind::STRING}), (*max_chars).clamp(1, 4_000)),
         Kind::List => json!({"type": kind::STRING}),
-        Kind::Image | Kind::Images => json!({"type": kind::ATTACHMENT}),
+        Kind::File(_) | Kind::Files(_) => json!({"type": kind::ATTACHMENT}),
     };
     if let Some(object) = option.as_object_mut() {
         let help = if field.help.is_empty() { field.kind.expected() } else { field.help.clone() };
@@ -279,6 +296,7 @@ pub async fn suggest(discord: &Discord, command: &CommandInteraction) -> Result<
     };
     let media = match command.data.name.as_str() {
         "imagine" => Some(Media::Image),
+        "sound" => Some(Media::Audio),
         "ask" => Some(Media::Text),
         _ => None,
     };

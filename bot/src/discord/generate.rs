@@ -64,15 +64,17 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
     let options = Options::new(data, &data.options);
     match data.name.as_str() {
         "imagine" => prompted(discord, incoming, &options, Media::Image).await,
+        "sound" => prompted(discord, incoming, &options, Media::Audio).await,
         "ask" => prompted(discord, incoming, &options, Media::Text).await,
         "blend" => blend(discord, incoming, &options).await,
         "describe" => describe(discord, incoming, &options).await,
+        "transcribe" => transcribe(discord, incoming, &options).await,
         "upscale" => upscale(discord, incoming, &options).await,
         _ => shorten(discord, incoming, &options).await,
     }
 }
 
-/// `/imagine` and `/ask`.
+/// `/imagine`, `/sound` and `/ask`.
 async fn prompted(
     discord: &Discord,
     incoming: &Incoming,
@@ -112,7 +114,7 @@ async fn flag(
         CommandDataOptionValue::Integer(number) => number.to_string(),
         CommandDataOptionValue::Number(number) => number.to_string(),
         CommandDataOptionValue::Attachment(_) => match options.file(&field.name) {
-            Some(file) => discord.image(file).await?.to_string(),
+            Some(file) => discord.input(file, field.kind.media()).await?.to_string(),
             None => return Ok(String::new()),
         },
         _ => return Ok(String::new()),
@@ -147,9 +149,20 @@ pub async fn described(
     question: Option<&str>,
 ) -> Result<Outcome, Said> {
     let asker = discord.asker(incoming).await?;
-    let image = discord.image(picture).await?;
+    let image = discord.input(picture, Media::Image).await?;
     let note = incoming.note(Shows::Post, discord.hub.seam.now());
     Ok(Outcome::Queued(discord.hub.describe(&asker.ask(incoming.privacy(), &note), image, question).await?))
+}
+
+async fn transcribe(discord: &Discord, incoming: &Incoming, options: &Options<'_>) -> Result<Outcome, Said> {
+    let Some(file) = options.file("audio") else {
+        return Err(Said::new("Attach a sound in which somebody speaks."));
+    };
+    let asker = discord.asker(incoming).await?;
+    let sound = discord.input(file, Media::Audio).await?;
+    let note = incoming.note(Shows::Post, discord.hub.seam.now());
+    let question = Some(options.text("question"));
+    Ok(Outcome::Queued(discord.hub.transcribe(&asker.ask(incoming.privacy(), &note), sound, question).await?))
 }
 
 async fn upscale(discord: &Discord, incoming: &Incoming, options: &Options<'_>) -> Result<Outcome, Said> {

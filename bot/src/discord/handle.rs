@@ -58,7 +58,7 @@ async fn outcome(discord: &Discord, incoming: &Incoming, interaction: &Interacti
         Interaction::Component(component) => press::pressed(discord, incoming, &component.data).await,
         Interaction::Modal(modal) => press::sent(discord, incoming, &modal.data).await,
         Interaction::Command(command) => match command.data.name.as_str() {
-            "imagine" | "ask" | "blend" | "describe" | "upscale" | "shorten" => {
+            "imagine" | "sound" | "ask" | "blend" | "describe" | "transcribe" | "upscale" | "shorten" => {
                 generate::run(discord, incoming, &command.data).await
             }
             "mod" => moderate::run(discord, incoming, &command.data).await,

@@ -73,6 +73,7 @@ async fn models(discord: &Discord) -> Result<Outcome, Said> {
 fn makes(spec: &ModelSpec) -> &'static str {
     match spec.media {
         Media::Image => "makes pictures with /imagine",
+        Media::Audio => "makes sound with /sound",
         Media::Text => "answers /ask",
     }
 }

@@ -63,7 +63,7 @@ pub async fn run(discord: &Discord, incoming: &Incoming, data: &CommandData) -> 
                     "No model here starts from a picture yet: an operator has to start a worker with one.",
                 ));
             }
-            let image = discord.image(picture).await?;
+            let image = discord.input(picture, Media::Image).await?;
             let modal = dialog::of_line(Action::WithPicture(image), "Prompt with this picture", "");
             Ok(Answer::Dialog(modal).into())
         }

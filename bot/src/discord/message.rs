@@ -126,6 +126,11 @@ impl File {
         match self.name.rsplit('.').next() {
             Some("png") => "image/png",
             Some("jpg") => "image/jpeg",
+            Some("webp") => "image/webp",
+            Some("wav") => "audio/wav",
+            Some("mp3") => "audio/mpeg",
+            Some("ogg") => "audio/ogg",
+            Some("flac") => "audio/flac",
             _ => "application/octet-stream",
         }
     }

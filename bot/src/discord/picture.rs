@@ -1,6 +1,6 @@
-//! Pictures that members attach or point at: fetched from Discord's own hosts, and read for the recipe in them.
+//! Files that members attach or point at: fetched from Discord's own hosts, and pictures read for the recipe in them.
 
-use riff_hub::{canonical::Digest, hub::Opened, media, recipe::Parent};
+use riff_hub::{canonical::Digest, hub::Opened, media, model::Media, recipe::Parent};
 use serenity::model::channel::{Attachment, Message};
 
 use super::{Discord, asked::Said, incoming::result_on};
@@ -25,9 +25,9 @@ impl Discord {
         })
     }
 
-    /// An attached picture as an input of a model.
-    pub async fn image(&self, attachment: &Attachment) -> Result<Digest, Said> {
-        Ok(self.hub.take_image(self.fetch(attachment).await?.into()).await?)
+    /// An attached file as an input of a model.
+    pub async fn input(&self, attachment: &Attachment, media: Media) -> Result<Digest, Said> {
+        Ok(self.hub.take(media, self.fetch(attachment).await?.into()).await?)
     }
 
     /// What a picture was made from.

@@ -20,7 +20,7 @@ use riff_hub::{
 };
 use serde_json::json;
 
-use super::{compose, identity::Visitor, pages};
+use super::{compose, form, identity::Visitor, pages};
 use crate::{problem::Problem, state::AppState};
 
 type Fields = HashMap<String, String>;
@@ -49,28 +49,35 @@ fn field<'a>(form: &'a Fields, name: &str) -> &'a str {
     form.get(name).map_or("", String::as_str)
 }
 
-/// `POST /c/{channel}/prompt`: `prompt`, perhaps `parent` (an edit), `model` and settings.
+/// `POST /c/{channel}/prompt`: `prompt`, perhaps `parent` (an edit), `model`, settings and files.
 pub async fn prompt(
     State(state): State<AppState>,
     Path(channel): Path<String>,
     visitor: Visitor,
     headers: HeaderMap,
-    Form(form): Form<Fields>,
+    form: form::Form,
 ) -> Response {
-    let (member, jar) = match visitor.join(&state, field(&form, "name")).await {
+    let (member, jar) = match visitor.join(&state, field(&form.fields, "name")).await {
         Ok(joined) => joined,
         Err(refusal) => return refused(&headers, refusal),
     };
-    let answer = match submit(&state, &member, &channel, &form).await {
+    let answer = match submit(&state, &member, &channel, form).await {
         Ok(()) => done(&headers, &channel),
         Err(refusal) => refused(&headers, refusal),
     };
     (jar, answer).into_response()
 }
 
-async fn submit(state: &AppState, member: &Member, channel: &str, form: &Fields) -> Result<(), Refusal> {
+async fn submit(
+    state: &AppState,
+    member: &Member,
+    channel: &str,
+    mut form: form::Form,
+) -> Result<(), Refusal> {
     state.web_channel(channel).await?;
-    let spec = form_model(state, field(form, "form")).await?;
+    let spec = form_model(state, field(&form.fields, "form")).await?;
+    compose::take_files(&state.hub, spec.as_ref(), &mut form).await?;
+    let form = &form.fields;
     let line = compose::line(field(form, "prompt"), spec.as_ref(), form);
     let ask = Ask::public(member, channel);
     match field(form, "parent").parse() {
@@ -91,7 +98,7 @@ async fn form_model(state: &AppState, name: &str) -> Result<Option<ModelSpec>, R
     Ok(models.iter().map(|model| &model.spec).find(|spec| spec.name == name).cloned())
 }
 
-/// `POST /c/{channel}/riff`: `recipe` and `do`, such as `vary:1`, and perhaps `text`.
+/// `POST /c/{channel}/riff`: `recipe` and `do`, such as `vary:1`, and perhaps `text`, or `how` to upscale.
 pub async fn riff(
     State(state): State<AppState>,
     Path(channel): Path<String>,
@@ -126,7 +133,7 @@ fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
         "vary" => Twist::Vary(Strength::Subtle),
         "vary-strong" => Twist::Vary(Strength::Strong),
         "reroll" => Twist::Reroll,
-        "upscale" => Twist::Upscale(Enlarging::Best),
+        "upscale" => Twist::Upscale(enlarging(field(form, "how")).ok_or_else(unknown)?),
         "zoom" => Twist::Zoom,
         "left" => Twist::Pan(Pan::Left),
         "right" => Twist::Pan(Pan::Right),
@@ -141,6 +148,16 @@ fn riff_request(form: &Fields) -> Result<RiffRequest, Refusal> {
         _ => return Err(unknown()),
     };
     Ok(RiffRequest { parent: Parent { recipe, index }, twist })
+}
+
+/// How a picture gets larger, as the choice beside the buttons says it.
+fn enlarging(word: &str) -> Option<Enlarging> {
+    match word {
+        "" => Some(Enlarging::Best),
+        "again" => Some(Enlarging::Anew),
+        "upscaler" => Some(Enlarging::Upscaler),
+        _ => None,
+    }
 }
 
 /// `POST /c/{channel}/drop`: the bytes of a PNG; answers where its recipe opens as a fork.

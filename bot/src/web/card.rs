@@ -8,6 +8,7 @@ use riff_hub::{
     model::Media,
     prompt,
     recipe::Move,
+    riff::Enlarging,
 };
 
 /// For whom a card is rendered.
@@ -39,9 +40,12 @@ pub struct Card {
     pub preview: Option<String>,
     pub text: Option<String>,
     pub pictures: Vec<Picture>,
+    /// Where its results that are sound are.
+    pub sounds: Vec<String>,
     pub reason: Option<String>,
     pub blend: Option<String>,
     moves: Vec<Move>,
+    enlarging: Vec<Enlarging>,
 }
 
 /// One picture of a card.
@@ -74,6 +78,7 @@ impl Card {
                 height: output.height?,
             })
         });
+        let sounds = view.sounds().map(|shown| format!("/blobs/{}", shown.output.blob)).collect();
         let origin = view.recipe.origin.as_ref().and_then(|origin| {
             let parent = origin.parents.first()?;
             Some((origin.made_by.as_str(), format!("/r/{}", parent.recipe)))
@@ -81,6 +86,7 @@ impl Card {
         let succeeded = view.job.state == State::Succeeded;
         Self {
             pictures: pictures.collect(),
+            sounds,
             origin,
             own: !reader.member.is_empty() && view.job.member == reader.member,
             at: view.job.created_at,
@@ -95,6 +101,7 @@ impl Card {
             reason: view.job.reason.clone().filter(|_| view.job.state.is_final() && !succeeded),
             blend: reader.blend.clone(),
             moves: view.moves,
+            enlarging: view.enlarging,
             model: view.model.name,
             member: view.member,
             channel: view.job.channel,
@@ -108,6 +115,11 @@ impl Card {
 
     fn upscale(&self) -> bool {
         self.offers(Move::Upscale)
+    }
+
+    /// Whether there is a choice how a picture gets larger.
+    fn enlarges_either_way(&self) -> bool {
+        self.enlarging.len() > 1
     }
 
     fn vary(&self) -> bool {

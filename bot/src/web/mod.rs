@@ -5,6 +5,7 @@ mod actions;
 mod card;
 mod compose;
 pub(crate) mod files;
+mod form;
 mod identity;
 mod live;
 mod pages;
@@ -20,10 +21,13 @@ use riff_hub::media;
 
 use crate::state::AppState;
 
+/// Largest form with files, in bytes: one that is as large as may be, and the words.
+const MAX_FORM: usize = media::MAX_BYTES + 1_024 * 1_024;
+
 /// The routes of pages, actions, events and files.
 pub fn routes() -> Router<AppState> {
     let actions = Router::new()
-        .route("/c/{channel}/prompt", post(actions::prompt))
+        .route("/c/{channel}/prompt", post(actions::prompt).layer(DefaultBodyLimit::max(MAX_FORM)))
         .route("/c/{channel}/riff", post(actions::riff))
         .route("/c/{channel}/drop", post(actions::dropped).layer(DefaultBodyLimit::max(media::MAX_BYTES)))
         .route("/jobs/{job}/cancel", post(actions::cancel))

@@ -129,17 +129,22 @@ async fn draft(
         Some(spec) => Some(spec.clone()),
         None => hub.default_model(channel, Media::Image).await?,
     };
-    let start = match named.map(|spec| spec.media) {
-        Some(Media::Text) => "/ask ",
-        _ => "",
-    };
+    let start = named.map(|spec| start(spec.media)).unwrap_or_default();
     Ok(Draft {
-        words: query.get("line").cloned().unwrap_or_else(|| start.to_owned()),
+        words: query.get("line").cloned().unwrap_or(start),
         model: shown.as_ref().map(|spec| spec.name.clone()).unwrap_or_default(),
         chosen: named.is_some(),
         controls: shown.map(|spec| compose::controls(&spec, None)).unwrap_or_default(),
         ..Draft::default()
     })
+}
+
+/// What a line begins with that asks for it: nothing for pictures, which every line without a command asks for.
+fn start(media: Media) -> String {
+    match media {
+        Media::Image => String::new(),
+        media => format!("{} ", media.command().as_str()),
+    }
 }
 
 fn edited(key: &str, remix: bool, recipe: &Recipe, model: KnownModel, parent: String) -> Draft {
@@ -148,7 +153,7 @@ fn edited(key: &str, remix: bool, recipe: &Recipe, model: KnownModel, parent: St
         true => {
             let words = match spec.media {
                 Media::Image => prompt::escape_words(recipe.prompt.as_str()),
-                Media::Text => format!("/ask {}", recipe.prompt),
+                media => format!("{}{}", start(media), recipe.prompt),
             };
             (words, compose::controls(spec, Some(recipe)))
         }

@@ -56,6 +56,11 @@ impl Ground {
         &self.community
     }
 
+    /// Whether it is age-restricted.
+    pub fn is_mature(&self) -> bool {
+        self.mature
+    }
+
     /// Refuses a model that is not used here.
     pub fn check_model(&self, spec: &ModelSpec) -> Result<(), Refusal> {
         if self.paused_models.contains(&spec.name) {

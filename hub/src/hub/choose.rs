@@ -156,9 +156,9 @@ impl Catalogue {
     }
 }
 
-/// Whether a model makes something of words alone: an upscaler is none that prompts go to by themselves.
+/// Whether a model makes something of words alone.
 fn makes(model: &KnownModel, media: Media) -> bool {
-    model.spec.media == media && !model.spec.is_upscaler()
+    model.spec.media == media && model.spec.takes_words_alone()
 }
 
 fn no_such<'a>(wanted: &str, models: impl Iterator<Item = &'a KnownModel>, purpose: &str) -> Refusal {

@@ -8,6 +8,7 @@ mod give;
 mod idle;
 mod lead;
 mod moderate;
+mod named;
 mod observe;
 mod overflow;
 mod overload;
@@ -45,6 +46,7 @@ use crate::{
     queue::Line,
     safety::Watch,
     seam::{Millis, Seam},
+    sound,
     store::{Retry, Shares, Store, StoreError, StoreOptions},
 };
 
@@ -95,11 +97,13 @@ pub struct Settings {
     /// Most part of its time that a worker loads models for while it has work for which it would have to load nothing:
     /// above 0, at most 1.
     pub swap_share: f64,
-    /// Names of the models that `/imagine` and `/ask` use where none is named: the first that a present worker serves;
+    /// Names of the models that `/imagine`, `/sound` and `/ask` use where none is named: the first that a present worker serves;
     /// else the first by name.
     pub default_models: Vec<String>,
     /// Words that prompts must not have.
     pub blocked_words: Vec<String>,
+    /// How much sound is taken, of members and workers.
+    pub sounds: sound::Limits,
 }
 
 /// Shares of the fleet, relative to each other: who is not named has 1.

@@ -1,19 +1,12 @@
-//! Pictures that come from people: taken in as blobs, opened for the recipe in them, and looked up where inputs name them.
-
-use std::io::Cursor;
-
-use bytes::Bytes;
+//! Pictures opened for the recipe in them, and results looked up to be used as pictures.
 
 use super::Hub;
 use crate::{
     admission::Refusal,
     canonical::Digest,
     embed::{self, Found},
-    media::{self, BadMedia, Checked},
-    model::{Media, ModelSpec},
     prompt,
-    recipe::{Parent, Recipe},
-    schema,
+    recipe::Parent,
 };
 
 /// What a picture was found to carry.
@@ -26,19 +19,6 @@ pub enum Opened {
 }
 
 impl Hub {
-    /// Takes in a picture from elsewhere: decodes it within limits, encodes its pixels anew, and stores them as a blob.
-    ///
-    /// # Errors
-    /// [`Refusal::Picture`] for anything but a PNG, JPEG or WebP within the limits.
-    pub async fn take_image(&self, bytes: Bytes) -> Result<Digest, Refusal> {
-        let encoded = tokio::task::spawn_blocking(move || encode_anew(&bytes))
-            .await
-            .map_err(|_| BadMedia::Unreadable("decoding it crashed".to_owned()))
-            .and_then(|encoded| encoded)
-            .map_err(Refusal::Picture)?;
-        Ok(self.blobs.put(encoded).await?)
-    }
-
     /// Reads what a PNG carries: a result of this hub, or a line.
     ///
     /// # Errors
@@ -69,25 +49,4 @@ impl Hub {
             .find(|output| output.idx == i64::from(parent.index) && output.media_type.starts_with("image/"));
         Ok(picture.ok_or_else(missing)?.blob)
     }
-
-    /// Refuses inputs that name a picture that is not here.
-    pub(super) async fn check_pictures(&self, recipe: &Recipe, spec: &ModelSpec) -> Result<(), Refusal> {
-        for picture in schema::pictures(&recipe.params, spec) {
-            if !self.blobs.holds(picture).await? {
-                return Err(Refusal::Missing(format!("picture {}", picture.short())));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn encode_anew(bytes: &Bytes) -> Result<Bytes, BadMedia> {
-    let Checked::Image(image) = media::check("image", Media::Image, bytes)? else {
-        return Err(BadMedia::Unreadable("it is text".to_owned()));
-    };
-    let mut encoded = Cursor::new(Vec::new());
-    image
-        .write_to(&mut encoded, image::ImageFormat::Png)
-        .map_err(|error| BadMedia::Unreadable(error.to_string()))?;
-    Ok(encoded.into_inner().into())
 }

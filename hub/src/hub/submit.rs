@@ -22,6 +22,8 @@ use crate::{
 
 /// What is asked of a picture where nothing else is.
 const DESCRIBE: &str = "Describe this picture.";
+/// What is asked of sound where nothing else is.
+const TRANSCRIBE: &str = "Write down what is said.";
 
 /// Recipes on their way to the queue, each with the model that runs it.
 type Made = Vec<(Recipe, KnownModel)>;
@@ -109,7 +111,25 @@ impl Hub {
     ) -> Result<Vec<Job>, Refusal> {
         let queued = async {
             let ground = self.admit_asker(ask).await?;
-            let made = self.description(&ground, image, prompt, None).await?;
+            let made = self.question(&ground, (input::IMAGE, image), prompt, None).await?;
+            self.enqueue(ask, &ground, vec![made]).await
+        };
+        queued.await.inspect_err(|refusal| self.metrics.refused(refusal))
+    }
+
+    /// Queues the question what is said in a sound from elsewhere, or another question about it.
+    ///
+    /// # Errors
+    /// A [`Refusal`] whose sentence the asker reads. Nothing is queued then.
+    pub async fn transcribe(
+        &self,
+        ask: &Ask<'_>,
+        sound: Digest,
+        prompt: Option<&str>,
+    ) -> Result<Vec<Job>, Refusal> {
+        let queued = async {
+            let ground = self.admit_asker(ask).await?;
+            let made = self.question(&ground, (input::AUDIO, sound), prompt, None).await?;
             self.enqueue(ask, &ground, vec![made]).await
         };
         queued.await.inspect_err(|refusal| self.metrics.refused(refusal))
@@ -141,7 +161,7 @@ impl Hub {
             Twist::Describe => {
                 let image = self.picture_of(&request.parent).await?;
                 let origin = Origin { made_by: Move::Describe, parents: vec![request.parent.clone()] };
-                return Ok(vec![self.description(ground, image, None, Some(origin)).await?]);
+                return Ok(vec![self.question(ground, (input::IMAGE, image), None, Some(origin)).await?]);
             }
         };
         Ok(vec![(recipe, model)])
@@ -195,24 +215,28 @@ impl Hub {
         Ok(recipes)
     }
 
-    /// A question about a picture, for the first present model that reads pictures.
-    async fn description(
+    /// A question about a picture or a sound, for the first present model that takes one.
+    async fn question(
         &self,
         ground: &Ground,
-        image: Digest,
+        (name, file): (&str, Digest),
         prompt: Option<&str>,
         origin: Option<Origin>,
     ) -> Result<(Recipe, KnownModel), Refusal> {
-        let prompt = prompt.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(DESCRIBE);
+        let (usual, nobody) = match name {
+            input::AUDIO => (TRANSCRIBE, Refusal::NoListener),
+            _ => (DESCRIBE, Refusal::NoReader),
+        };
+        let prompt = prompt.map(str::trim).filter(|text| !text.is_empty()).unwrap_or(usual);
         ground.words.check(prompt)?;
         let catalogue = self.catalogue().await?;
         let reads = |model: &KnownModel| {
             let spec = &model.spec;
             let here = catalogue.is_served(model) && ground.check_model(spec).is_ok();
-            here && spec.media == Media::Text && spec.takes(input::IMAGE)
+            here && spec.media == Media::Text && spec.takes(name)
         };
-        let model = catalogue.first_choice(reads).ok_or(Refusal::NoReader)?.clone();
-        let mut params = BTreeMap::from([(input::IMAGE.to_owned(), Value::from(image.to_string()))]);
+        let model = catalogue.first_choice(reads).ok_or(nobody)?.clone();
+        let mut params = BTreeMap::from([(name.to_owned(), Value::from(file.to_string()))]);
         self.draw_seed(&mut params, &model.spec);
         schema::fill_defaults(&mut params, &model.spec);
         schema::validate(&params, &model.spec)?;
@@ -270,7 +294,7 @@ impl Hub {
     async fn enqueue(&self, ask: &Ask<'_>, ground: &Ground, made: Made) -> Result<Vec<Job>, Refusal> {
         for (recipe, model) in &made {
             ground.check_model(&model.spec)?;
-            self.check_pictures(recipe, &model.spec).await?;
+            self.check_files(recipe, &model.spec, ground).await?;
         }
         let now = self.seam.now();
         let mut reply = ask.reply.clone();

@@ -11,7 +11,7 @@ use crate::{
     model::{Media, ModelSpec},
     queue::{Line, Place, Waiting},
     recipe::{Move, Recipe, RecipeId},
-    riff,
+    riff::{self, Enlarging},
     seam::Millis,
     store::{StoreError, Whole},
 };
@@ -40,6 +40,8 @@ pub struct JobView {
     pub outputs: Vec<OutputView>,
     /// What can be made of its results now, in the order of the buttons.
     pub moves: Vec<Move>,
+    /// The ways in which its pictures can get larger now: anew by its own model, by an upscaler, or both.
+    pub enlarging: Vec<Enlarging>,
 }
 
 /// One result.
@@ -80,6 +82,11 @@ impl JobView {
         self.outputs.iter().filter(|shown| shown.output.media_type.starts_with("image/"))
     }
 
+    /// Its results that are sound.
+    pub fn sounds(&self) -> impl Iterator<Item = &OutputView> {
+        self.outputs.iter().filter(|shown| shown.output.media_type.starts_with("audio/"))
+    }
+
     /// Text of the answer: final, or so far.
     pub fn text(&self) -> Option<&str> {
         let done = self.outputs.first().and_then(|output| output.text.as_deref());
@@ -118,11 +125,13 @@ impl Hub {
         let whole = self.store.whole(id).await?;
         let Whole { job, recipe, model, member } =
             whole.ok_or_else(|| Refusal::Missing(format!("job “{id}”")))?;
+        let (moves, enlarging) = self.moves(&job, &model).await?;
         Ok(JobView {
             place: self.place(&job).await?,
             live: self.live_of(&job).await?,
             outputs: self.output_views(&job).await?,
-            moves: self.moves(&job, &model).await?,
+            moves,
+            enlarging,
             member,
             recipe,
             model,
@@ -190,18 +199,22 @@ impl Hub {
     }
 
     /// The moves of the model itself, and *upscale* where somebody else can do that.
-    async fn moves(&self, job: &Job, model: &ModelSpec) -> Result<Vec<Move>, Refusal> {
+    async fn moves(&self, job: &Job, model: &ModelSpec) -> Result<(Vec<Move>, Vec<Enlarging>), Refusal> {
         if job.state != State::Succeeded {
-            return Ok(vec![Move::Remix, Move::Fork]);
+            return Ok((vec![Move::Remix, Move::Fork], Vec::new()));
         }
         let mut moves = riff::moves_of(model);
-        if model.media == Media::Image
-            && !moves.contains(&Move::Upscale)
-            && self.catalogue().await?.upscaler(|_| true).is_some()
-        {
+        let mut enlarging = Vec::new();
+        if moves.contains(&Move::Upscale) {
+            enlarging.push(Enlarging::Anew);
+        }
+        if model.media == Media::Image && self.catalogue().await?.upscaler(|_| true).is_some() {
+            enlarging.push(Enlarging::Upscaler);
+        }
+        if enlarging == [Enlarging::Upscaler] {
             moves.insert(0, Move::Upscale);
         }
-        Ok(moves)
+        Ok((moves, enlarging))
     }
 
     async fn output_views(&self, job: &Job) -> Result<Vec<OutputView>, Refusal> {

@@ -20,7 +20,7 @@ use crate::{
     recipe::Recipe,
     safety::Watch,
     schema::BadSpec,
-    step,
+    sound, step,
     store::{Completion, Ending, Retry, StoreError},
     trace, wire,
 };
@@ -185,10 +185,10 @@ impl Hub {
         }
         let media_type = media_type.to_owned();
         let wanted = model.spec.media;
-        let watch = self.watch.get().cloned();
+        let (watch, sounds) = (self.watch.get().cloned(), self.settings.sounds);
         let made = tokio::task::spawn_blocking(move || {
             let mut safety = None;
-            let made = make(&media_type, wanted, bytes, |image| {
+            let made = make((&media_type, &bytes), (wanted, sounds), |image| {
                 safety = watch.map(|watch| see(&watch, image)).transpose()?;
                 embed::write_png(image, &recipe, index, &model.spec)
             })?;
@@ -301,14 +301,13 @@ fn see(watch: &Watch, image: &image::RgbImage) -> Result<String, BadMedia> {
     serde_json::to_string(&findings).map_err(|error| BadMedia::Unreadable(error.to_string()))
 }
 
-/// Decodes an upload within limits and encodes it anew, so that nothing but pixels or text gets through.
+/// Reads an upload within limits and writes it anew, so that nothing but pixels, sound or text gets through.
 fn make(
-    media_type: &str,
-    wanted: Media,
-    bytes: Bytes,
+    (media_type, bytes): (&str, &Bytes),
+    (wanted, sounds): (Media, sound::Limits),
     write_png: impl FnOnce(&image::RgbImage) -> Result<Vec<u8>, BadMedia>,
 ) -> Result<Made, BadMedia> {
-    match media::check(media_type, wanted, &bytes)? {
+    match media::check(media_type, wanted, bytes, sounds)? {
         Checked::Image(image) => {
             let image = image.into_rgb8();
             Ok(Made {
@@ -316,6 +315,9 @@ fn make(
                 bytes: write_png(&image)?.into(),
                 size: Some(image.dimensions()),
             })
+        }
+        Checked::Sound(sound) => {
+            Ok(Made { media_type: sound.container.media_type(), bytes: sound.bytes, size: None })
         }
         Checked::Text(text) => {
             Ok(Made { media_type: "text/plain; charset=utf-8", bytes: text.into(), size: None })

@@ -42,7 +42,7 @@ impl Draft {
         schema::fill_defaults(&mut params, spec);
         let prompt = match spec.media {
             Media::Image => words.parse()?,
-            Media::Text => Prompt::verbatim(&words)?,
+            Media::Audio | Media::Text => Prompt::verbatim(&words)?,
         };
         Ok((prompt, params))
     }
@@ -104,10 +104,10 @@ pub fn typed_flag(field: &Field, typed: &str, media: Media) -> String {
         (Kind::Text { .. } | Kind::List, Media::Image) => {
             format!(" --{} {}", field.flag, super::escape_words(&quote(typed)))
         }
-        (Kind::Text { .. } | Kind::List, Media::Text) => {
+        (Kind::Text { .. } | Kind::List, Media::Audio | Media::Text) => {
             format!(" --{} {}", field.flag, line::escape(&quote(typed)))
         }
-        (Kind::Images, _) => {
+        (Kind::Files(_), _) => {
             typed.split_whitespace().map(|picture| format!(" --{} {picture}", field.flag)).collect()
         }
         _ => format!(" --{} {typed}", field.flag),
@@ -118,7 +118,7 @@ pub fn typed_flag(field: &Field, typed: &str, media: Media) -> String {
 fn flag_values(field: &Field, value: &Value) -> Vec<String> {
     match (&field.kind, value) {
         (Kind::Switch, Value::Bool(true)) => vec![String::new()],
-        (Kind::List | Kind::Images, Value::Array(items)) => {
+        (Kind::List | Kind::Files(_), Value::Array(items)) => {
             items.iter().filter_map(Value::as_str).map(quote).collect()
         }
         (Kind::Text { .. }, Value::String(text)) => vec![quote(text)],
@@ -179,8 +179,8 @@ fn parse_value(field: &Field, typed: &Typed, words: &mut String) -> Result<Value
             "false" | "off" => (Value::Bool(false), left),
             _ => (Value::Bool(true), typed.rest.as_str()),
         },
-        Kind::Choice(_) | Kind::Image => (Value::from(word), left),
-        Kind::Images => (Value::from(vec![word]), left),
+        Kind::Choice(_) | Kind::File(_) => (Value::from(word), left),
+        Kind::Files(_) => (Value::from(vec![word]), left),
         Kind::Text { .. } => {
             let (text, left) = unquote(&typed.rest);
             (Value::from(text), left)

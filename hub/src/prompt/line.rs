@@ -8,6 +8,8 @@ use crate::model::Media;
 pub enum Command {
     /// A picture.
     Imagine,
+    /// Sound.
+    Sound,
     /// Text.
     Ask,
 }
@@ -17,6 +19,7 @@ impl Command {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Imagine => "/imagine",
+            Self::Sound => "/sound",
             Self::Ask => "/ask",
         }
     }
@@ -25,6 +28,7 @@ impl Command {
     pub fn media(self) -> Media {
         match self {
             Self::Imagine => Media::Image,
+            Self::Sound => Media::Audio,
             Self::Ask => Media::Text,
         }
     }
@@ -35,6 +39,7 @@ impl Media {
     pub fn command(self) -> Command {
         match self {
             Self::Image => Command::Imagine,
+            Self::Audio => Command::Sound,
             Self::Text => Command::Ask,
         }
     }
@@ -68,7 +73,7 @@ pub fn parse_line(line: &str) -> Result<Vec<Draft>, BadPrompt> {
     let (command, body) = split_command(line)?;
     let texts = match command {
         Command::Imagine => permute::expand(body)?,
-        Command::Ask => vec![body.to_owned()],
+        Command::Sound | Command::Ask => vec![body.to_owned()],
     };
     texts.iter().map(|text| draft(command, text)).collect()
 }
@@ -80,6 +85,7 @@ fn split_command(line: &str) -> Result<(Command, &str), BadPrompt> {
     let (name, body) = body.split_once(char::is_whitespace).unwrap_or((body, ""));
     match name.to_lowercase().as_str() {
         "imagine" => Ok((Command::Imagine, body)),
+        "sound" => Ok((Command::Sound, body)),
         "ask" => Ok((Command::Ask, body)),
         _ => Err(BadPrompt::Command(name.to_owned())),
     }

@@ -56,7 +56,9 @@ pub enum BadPrompt {
     #[error("“::{0}” is not a weight: write a number from -10 to 10 right after “::”, as in “fog::0.5”.")]
     Weight(String),
     /// A command that is not there.
-    #[error("There is no command “/{0}” here: start with /imagine for pictures or /ask for text.")]
+    #[error(
+        "There is no command “/{0}” here: start with /imagine for pictures, /sound for sound or /ask for text."
+    )]
     Command(String),
     /// A flag that the model does not have.
     #[error("There is no flag --{flag} for {model}{nearest} Its flags: {known}.")]

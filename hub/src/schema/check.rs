@@ -66,7 +66,7 @@ const MAX_OVERFLOW: f64 = 31_536_000.0;
 const MAX_SCHEMA: usize = 64 * 1_024;
 
 /// Inputs whose names mean the same everywhere, with the JSON type that goes with it.
-const KNOWN: [(&str, &str, &str); 12] = [
+const KNOWN: [(&str, &str, &str); 13] = [
     (input::SEED, "integer", "an integer from 0 to 4294967295"),
     (input::COUNT, "integer", "an integer from 1 to at most 16"),
     (input::WIDTH, "integer", "an integer of pixels"),
@@ -79,6 +79,7 @@ const KNOWN: [(&str, &str, &str); 12] = [
     (input::VIEW_SCALE, "number", "a number"),
     (input::HISTORY, "array", "an array of turns"),
     (input::IMAGE, "string", "a string with \"x-media\": \"image\""),
+    (input::AUDIO, "string", "a string with \"x-media\": \"audio\""),
 ];
 
 /// Checks a description that a worker announced.
@@ -145,7 +146,7 @@ fn check_meanings(properties: &Map<String, Value>) -> Result<(), BadSpec> {
             input::WIDTH | input::HEIGHT => {
                 number("maximum").is_some() && number("minimum").is_some_and(|min| min >= 1.0)
             }
-            input::IMAGE => property.get("x-media").and_then(Value::as_str) == Some("image"),
+            input::IMAGE | input::AUDIO => property.get("x-media").and_then(Value::as_str) == Some(name),
             _ => true,
         };
         if !bounded || property.get("type").and_then(Value::as_str) != Some(json_type) {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::normal;
 use crate::{
     canonical::Digest,
-    model::{ModelSpec, input},
+    model::{Media, ModelSpec, input},
 };
 
 /// One input that people can set.
@@ -60,10 +60,10 @@ pub enum Kind {
     Choice(Vec<String>),
     /// Texts; the flag may be repeated.
     List,
-    /// A picture, by the name of its blob.
-    Image,
-    /// Pictures; the flag may be repeated.
-    Images,
+    /// A picture or sound, by the name of its blob.
+    File(Media),
+    /// Several; the flag may be repeated.
+    Files(Media),
 }
 
 impl Kind {
@@ -79,8 +79,16 @@ impl Kind {
             Self::Text { max_chars } => format!("text of at most {max_chars} characters"),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::List => "some text; give it again for more".to_owned(),
-            Self::Image => "the id of a picture that is here".to_owned(),
-            Self::Images => "the id of a picture that is here; give it again for more".to_owned(),
+            Self::File(media) => format!("the id of {} that is here", media.words()),
+            Self::Files(media) => format!("the id of {} that is here; give it again for more", media.words()),
+        }
+    }
+
+    /// What a file for it holds; text for what takes none.
+    pub fn media(&self) -> Media {
+        match self {
+            Self::File(media) | Self::Files(media) => *media,
+            _ => Media::Text,
         }
     }
 
@@ -95,8 +103,8 @@ impl Kind {
             Self::Text { max_chars } => value.as_str().is_some_and(|text| text.chars().count() <= *max_chars),
             Self::Choice(words) => value.as_str().is_some_and(|word| words.iter().any(|known| known == word)),
             Self::List => value.is_array(),
-            Self::Image => names_blob(value),
-            Self::Images => value.as_array().is_some_and(|items| items.iter().all(names_blob)),
+            Self::File(_) => names_blob(value),
+            Self::Files(_) => value.as_array().is_some_and(|items| items.iter().all(names_blob)),
         }
     }
 }
@@ -107,7 +115,7 @@ impl Field {
         match (&self.kind, &self.default) {
             (Kind::Text { .. } | Kind::List, _) => "some words".to_owned(),
             (Kind::Switch, _) => "on".to_owned(),
-            (Kind::Image | Kind::Images, _) => Digest::of_bytes(b"").to_string(),
+            (Kind::File(_) | Kind::Files(_), _) => Digest::of_bytes(b"").to_string(),
             (_, Some(Value::String(text))) => text.clone(),
             (Kind::Integer { min, .. }, None | Some(Value::Null)) => min.max(&7).to_string(),
             (kind, None | Some(Value::Null)) => kind.expected(),
@@ -164,23 +172,25 @@ fn kind(name: &str, property: &Map<String, Value>) -> Option<Kind> {
     if let Some(words) = words.filter(|words| words.iter().any(Value::is_string)) {
         return Some(Kind::Choice(words.iter().filter_map(|w| w.as_str().map(str::to_owned)).collect()));
     }
-    match json_type(property)? {
-        "integer" => Some(Kind::Integer {
+    let file = media_of(property);
+    match (json_type(property)?, file) {
+        ("integer", _) => Some(Kind::Integer {
             min: number("minimum").unwrap_or(if name == input::SEED { 0.0 } else { -1e15 }) as i64,
             max: number("maximum").unwrap_or(if name == input::SEED { f64::from(u32::MAX) } else { 1e15 })
                 as i64,
             multiple: number("multipleOf").map_or(1, |multiple| (multiple as i64).max(1)),
         }),
-        "number" => Some(Kind::Number {
+        ("number", _) => Some(Kind::Number {
             min: number("minimum").unwrap_or(-1e15),
             max: number("maximum").unwrap_or(1e15),
         }),
-        "boolean" => Some(Kind::Switch),
-        "string" if is_picture(property) => Some(Kind::Image),
-        "string" => Some(Kind::Text { max_chars: number("maxLength").unwrap_or(4_000.0) as usize }),
-        "array" if property.get("items").and_then(|items| items.get("type")) == Some(&"string".into()) => {
-            let pictures = property.get("items").and_then(Value::as_object).is_some_and(is_picture);
-            Some(if pictures { Kind::Images } else { Kind::List })
+        ("boolean", _) => Some(Kind::Switch),
+        ("string", Some(media)) => Some(Kind::File(media)),
+        ("string", None) => Some(Kind::Text { max_chars: number("maxLength").unwrap_or(4_000.0) as usize }),
+        ("array", _) => {
+            let items = property.get("items").and_then(Value::as_object)?;
+            let texts = items.get("type").and_then(Value::as_str) == Some("string");
+            texts.then(|| media_of(items).map_or(Kind::List, Kind::Files))
         }
         _ => None,
     }
@@ -194,23 +204,28 @@ fn json_type(property: &Map<String, Value>) -> Option<&str> {
     }
 }
 
-/// Whether text by this schema is the name of a picture's blob.
-fn is_picture(schema: &Map<String, Value>) -> bool {
-    schema.get("x-media").and_then(Value::as_str) == Some("image")
+/// What the blob holds that text by this schema names, if it names one.
+fn media_of(schema: &Map<String, Value>) -> Option<Media> {
+    match schema.get("x-media").and_then(Value::as_str)? {
+        "image" => Some(Media::Image),
+        "audio" => Some(Media::Audio),
+        _ => None,
+    }
 }
 
-/// The pictures that inputs name, hidden inputs included.
-pub fn pictures(params: &BTreeMap<String, Value>, spec: &ModelSpec) -> Vec<Digest> {
+/// The files that inputs name, and what each is, hidden inputs included.
+pub fn files(params: &BTreeMap<String, Value>, spec: &ModelSpec) -> Vec<(Media, Digest)> {
     let of = |(name, property): (&String, &Value)| {
         let value = params.get(name)?;
         match kind(name, property.as_object()?)? {
-            Kind::Image => Some(std::slice::from_ref(value)),
-            Kind::Images => value.as_array().map(Vec::as_slice),
+            Kind::File(media) => Some((media, std::slice::from_ref(value))),
+            Kind::Files(media) => Some((media, value.as_array()?.as_slice())),
             _ => None,
         }
     };
-    let named = spec.properties().into_iter().flatten().filter_map(of).flatten();
-    named.filter_map(|value| value.as_str()?.parse().ok()).collect()
+    let named = spec.properties().into_iter().flatten().filter_map(of);
+    let named = named.flat_map(|(media, values)| values.iter().map(move |value| (media, value)));
+    named.filter_map(|(media, value)| Some((media, value.as_str()?.parse().ok()?))).collect()
 }
 
 /// A typed number in its normal form.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub use check::{BadSpec, check_spec};
-pub use field::{Field, Kind, fields, parse_number, pictures};
+pub use field::{Field, Kind, fields, files, parse_number};
 
 use crate::model::ModelSpec;
 

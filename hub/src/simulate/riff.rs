@@ -9,10 +9,12 @@ use serde_json::json;
 use super::{Model, SimulateError, Workload, fleet::Takes, run::Decides};
 use crate::{
     admission::Rate,
+    blobs::Place,
     canonical::Digest,
-    hub::{Ask, Fairness, Hub, Privacy, Room, Settings},
+    hub::{Ask, Fairness, Hub, Limits, Privacy, Room, Settings},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
+    sound,
     store::{Member, StoreOptions},
     wire::{Complete, Hello, LeaseRequest, PROTOCOL, Report},
 };
@@ -118,6 +120,9 @@ fn settings(workload: &Workload) -> Settings {
     let communities = scenario.communities.iter().enumerate();
     Settings {
         store: StoreOptions { full_sync: false, busy_timeout: Duration::from_secs(5), postgres: None },
+        blobs: Place::Folder,
+        limits: Limits { all: i64::MAX, community: i64::MAX },
+        sounds: sound::Limits { bytes: 0, seconds: 0.0 },
         member_rate: rate,
         channel_rate: rate,
         allowance_ms: i64::from(u32::MAX) * 1_000,

@@ -13,5 +13,6 @@ mod queue;
 mod quota;
 mod riffs;
 mod safety;
+mod sounds;
 mod support;
 mod upscale;

@@ -1,18 +1,21 @@
 //! The safety classifier: what is withheld where, and who hears of it.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use image::RgbImage;
 use riff_hub::{
     community::WEB,
-    hub::{Act, Room},
+    hub::{Act, Ask, Room},
     job::{Job, State},
     safety::{Classifier, Finding, Watch},
     store::Member,
     wire::Report,
 };
 
-use crate::support::{Community, painter, picture};
+use crate::support::{Community, painter, picture, reader};
 
 /// Sees the same in every picture.
 struct Sees(f32);
@@ -22,6 +25,16 @@ impl Classifier for Sees {
         let place = [0, 0, picture.width(), picture.height()];
         let finding = |label: &str, score| Finding { label: label.to_owned(), score, place };
         Ok(vec![finding("SKIN", self.0), finding("FACE", 0.99)])
+    }
+}
+
+/// Sees nothing, and counts how often it looked.
+struct Counts(Arc<AtomicUsize>);
+
+impl Classifier for Counts {
+    fn look(&self, _picture: &RgbImage) -> Result<Vec<Finding>, String> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Vec::new())
     }
 }
 
@@ -117,4 +130,39 @@ async fn moderators_do_not_withhold_they_take_down() {
     let act = Act::Withhold { job, found: String::new() };
     let refusal = community.hub.moderate(&alice, WEB, &act).await.unwrap_err();
     insta::assert_snapshot!(refusal, @"Only the safety classifier withholds results: take it down instead.");
+}
+
+#[tokio::test]
+async fn pictures_that_members_give_are_looked_at_where_not_everybody_may_see_them() {
+    let (community, alice) = watched(Sees(0.83)).await;
+    community.hello("w", &[painter(), reader()]).await;
+    let image = community.hub.take_image(picture()).await.unwrap();
+    let room = community.room(&alice, "after-dark", "club").await;
+    community.hub.enter(&alice, &Room { mature: true, ..room }).await.unwrap();
+    let line = format!("/ask What is this? --model reader --image {image}");
+    assert!(community.submit_in(&alice, "after-dark", &line).await.is_ok());
+    let refused = community.submit(&alice, &line).await.unwrap_err();
+    insta::assert_snapshot!(refused.to_string().replace(&image.short(), "ID"), @"The picture ID can't be used here, because a classifier takes it for nudity: ask in an age-restricted channel, or use another picture.");
+    let others = format!("/ask What is this? --model reader --others {image}");
+    assert_eq!(community.submit(&alice, &others).await.unwrap_err().code(), "flagged-picture");
+    let described = community.hub.describe(&Ask::public(&alice, "general"), image, None).await.unwrap_err();
+    assert_eq!(described.code(), "flagged-picture");
+}
+
+#[tokio::test]
+async fn a_picture_is_looked_at_once_and_used_if_nothing_is_seen() {
+    let looks = Arc::new(AtomicUsize::new(0));
+    let (community, alice) = watched(Counts(looks.clone())).await;
+    community.hello("w", &[reader()]).await;
+    let image = community.hub.take_image(picture()).await.unwrap();
+    for _ in 0..3 {
+        let line = format!("/ask What is this? --image {image}");
+        community.submit(&alice, &line).await.unwrap();
+    }
+    assert_eq!(looks.load(Ordering::Relaxed), 1);
+    let (blind, bob) = watched(Blind).await;
+    blind.hello("w", &[reader()]).await;
+    let image = blind.hub.take_image(picture()).await.unwrap();
+    let refused = blind.submit(&bob, &format!("/ask What is this? --image {image}")).await.unwrap_err();
+    insta::assert_snapshot!(refused, @"This picture can't be used: it cannot be read: the safety classifier failed.");
 }

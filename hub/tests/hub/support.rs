@@ -12,6 +12,7 @@ use riff_hub::{
     job::{Job, State},
     model::{Cost, Media, ModelSpec},
     seam::Manual,
+    sound,
     store::{Channel, Member},
     wire::{Complete, Fail, FailKind, Hello, Lease, LeaseRequest, PROTOCOL, Report, Signal, Welcome},
 };
@@ -103,6 +104,29 @@ pub fn spec(name: &str, media: Media, schema: Value) -> ModelSpec {
     }
 }
 
+/// A model of sound.
+pub fn singer() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {"seed": {"type": "integer", "minimum": 0, "maximum": 4294967295_u32}}
+    });
+    spec("singer", Media::Audio, schema)
+}
+
+/// A model of text that listens.
+pub fn listener() -> ModelSpec {
+    let schema = json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {"audio": {"type": "string", "x-media": "audio", "default": ""}}
+    });
+    spec("listener", Media::Text, schema)
+}
+
+/// Sound of half a second.
+pub const TONE: &[u8] = include_bytes!("../sounds/tone.wav");
+
 /// A picture as a worker uploads it.
 pub fn picture() -> Bytes {
     let mut bytes = Cursor::new(Vec::new());
@@ -147,6 +171,7 @@ impl Community {
             swap_share: 0.05,
             default_models: Vec::new(),
             blocked_words: Vec::new(),
+            sounds: sound::Limits { bytes: 1 << 20, seconds: 60.0 },
         };
         change(&mut settings);
         let clock = Arc::new(Manual::new(1));
@@ -215,6 +240,7 @@ impl Community {
         let model = self.hub.store.model(lease.recipe.model).await?.unwrap().spec;
         let (media_type, bytes) = match model.media {
             Media::Image => ("image/png", picture()),
+            Media::Audio => ("audio/wav", Bytes::from_static(TONE)),
             Media::Text => ("text/plain", Bytes::from_static(b"an answer")),
         };
         for index in 0..lease.recipe.count() {

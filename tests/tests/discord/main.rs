@@ -9,6 +9,7 @@ mod guide;
 mod moderators;
 mod prompts;
 mod safety;
+mod sounds;
 mod talk;
 mod timing;
 

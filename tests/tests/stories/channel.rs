@@ -1,6 +1,9 @@
 //! The web channel: people prompt, see each other's results, and riff on them.
 
 use image::GenericImageView;
+use riff_hub::model::Media;
+use riff_tests::worker::spec;
+use serde_json::json;
 
 use crate::{hub, hub_with_engines};
 
@@ -267,4 +270,46 @@ async fn names_are_kept_in_a_signed_cookie() {
         .await
         .unwrap();
     assert_eq!(foreign.status(), 403, "another site's form is refused");
+}
+
+#[tokio::test]
+async fn how_a_picture_gets_larger_is_for_the_member_to_choose() {
+    let mut riff = hub().await;
+    let view = |default: f64| json!({"type": "number", "default": default, "x-hidden": true});
+    let side = json!({"type": "integer", "minimum": 64, "maximum": 2048, "default": 64});
+    let painter = spec(
+        "painter",
+        Media::Image,
+        json!({"width": side, "height": side, "view_x": view(0.5), "view_y": view(0.5), "view_scale": view(1.0)}),
+    );
+    let enlarger = spec(
+        "enlarger",
+        Media::Image,
+        json!({"image": {"type": "string", "x-media": "image", "default": ""},
+               "upscale": {"type": "integer", "minimum": 2, "maximum": 4, "default": 2}}),
+    );
+    let alice = riff.member("alice").unwrap();
+    let mut channel = alice.open_channel().await.unwrap();
+    let alone = riff.worker_of("alone", vec![painter.clone()]).await.unwrap();
+    alice.imagine("a pond").await.unwrap();
+    alone.finish(&alone.lease().await.unwrap()).await.unwrap();
+    let card = channel.posted().await.unwrap();
+    let choice = "<select name=\"how\"";
+    assert!(!alice.page("/c/general").await.unwrap().contains(choice), "there is one way");
+    let worker = riff.worker_of("w", vec![painter, enlarger]).await.unwrap();
+    let page = alice.page("/c/general").await.unwrap();
+    assert!(page.contains(choice) && page.contains("<option value=\"upscaler\">"), "{page}");
+    let recipe = card.recipe.trim_start_matches("/r/").to_owned();
+    for (how, model) in [("", "painter"), ("again", "painter"), ("upscaler", "enlarger")] {
+        let fields = [("recipe", recipe.as_str()), ("do", "upscale:0"), ("how", how)];
+        alice.post("/c/general/riff", &fields).await.unwrap();
+        let lease = worker.lease().await.unwrap();
+        assert_eq!(lease.recipe.params.contains_key("upscale"), model == "enlarger", "{how:?}");
+        worker.finish(&lease).await.unwrap();
+        channel.posted().await.unwrap();
+    }
+    let fields = [("recipe", recipe.as_str()), ("do", "upscale:0"), ("how", "magic")];
+    assert!(alice.post("/c/general/riff", &fields).await.is_err());
+    riff.stop().await.unwrap();
+    riff.checker().await.unwrap().check().await.unwrap();
 }

@@ -20,6 +20,7 @@ mod racks;
 mod replicate;
 #[path = "../../../worker/tests/replicate/models.rs"]
 mod replicate_models;
+mod sounds;
 mod workers;
 
 use riff_tests::Riff;

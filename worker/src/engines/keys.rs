@@ -17,17 +17,6 @@ pub fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Err
     })
 }
 
-/// `url` of a server that is spoken to without TLS.
-pub fn plain_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Url, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    url(&text).filter(|url| url.scheme() == "http").ok_or_else(|| {
-        D::Error::custom(format!(
-            "url = {text:?} does not work: write it like \"http://127.0.0.1:5000\" (plain HTTP: reach a server elsewhere \
-             through a tunnel)"
-        ))
-    })
-}
-
 /// Pictures of one run, 1 to 16.
 pub fn outputs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let count = u32::deserialize(deserializer)?;

@@ -3,6 +3,7 @@
 
 pub mod a1111;
 pub mod abstract_;
+mod catalogue;
 pub mod cog;
 pub mod comfyui;
 #[cfg(feature = "candle")]
@@ -17,7 +18,9 @@ pub mod openai;
 mod picture;
 mod predictor;
 pub mod replicate;
+pub mod section;
 mod set;
+mod sound;
 #[cfg(feature = "candle")]
 pub mod upscale;
 

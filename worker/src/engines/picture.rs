@@ -5,8 +5,7 @@ use bytes::Bytes;
 use image::{ExtendedColorType, ImageEncoder, ImageFormat, RgbImage, codecs::png};
 use riff_hub::{
     canonical::Digest,
-    media::{self, Checked},
-    model::Media,
+    media,
     pictures::{self, Format},
     recipe::Recipe,
 };
@@ -18,12 +17,12 @@ const PREVIEW_SIDE: u32 = 256;
 /// JPEG quality of previews, of 100.
 const PREVIEW_QUALITY: u8 = 80;
 
-/// What a recipe names as a picture.
+/// What a recipe names as a file.
 ///
 /// # Errors
 /// [`EngineError::Input`] if that is no name of one.
 pub fn blob(name: &str) -> Result<Digest, EngineError> {
-    name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a picture")))
+    name.parse().map_err(|_| EngineError::Input(format!("{name:?} is not the name of a file")))
 }
 
 /// The picture with a name: a PNG, as the hub keeps them.
@@ -50,9 +49,9 @@ pub async fn bytes(recipe: &Recipe, name: &str, context: &RunContext) -> Result<
     }
 }
 
-/// An address that holds a picture itself.
-pub fn data_url(bytes: &[u8], format: ImageFormat) -> String {
-    format!("data:{};base64,{}", format.to_mime_type(), BASE64_STANDARD.encode(bytes))
+/// An address that holds a file itself.
+pub fn data_url(bytes: &[u8], media_type: &str) -> String {
+    format!("data:{media_type};base64,{}", BASE64_STANDARD.encode(bytes))
 }
 
 /// A result that the hub will take: a picture that can be decoded.
@@ -61,13 +60,9 @@ pub fn data_url(bytes: &[u8], format: ImageFormat) -> String {
 /// What is wrong with it, in words that follow "it is none: ".
 pub async fn checked(bytes: Bytes) -> Result<Artifact, String> {
     let check = move || {
-        let media_type = match image::guess_format(&bytes) {
-            Ok(ImageFormat::Jpeg) => "image/jpeg",
-            Ok(ImageFormat::WebP) => "image/webp",
-            _ => "image/png",
-        };
-        let checked = media::check(media_type, Media::Image, &bytes);
-        checked.map(|_| Artifact { media_type: media_type.into(), bytes }).map_err(|error| error.to_string())
+        media::decode(&bytes).map_err(|error| error.to_string())?;
+        let media_type = media::type_of(&bytes).unwrap_or("image/png");
+        Ok(Artifact { media_type: media_type.into(), bytes })
     };
     tokio::task::spawn_blocking(check).await.map_err(|error| error.to_string())?
 }
@@ -76,9 +71,7 @@ pub async fn checked(bytes: Bytes) -> Result<Artifact, String> {
 /// Nothing if it is no picture.
 pub async fn preview(bytes: Bytes) -> Option<Bytes> {
     let make = move || {
-        let Checked::Image(picture) = media::check("image/png", Media::Image, &bytes).ok()? else {
-            return None;
-        };
+        let picture = media::decode(&bytes).ok()?;
         let small = picture.width().max(picture.height()) <= PREVIEW_SIDE;
         if small && image::guess_format(&bytes).ok() == Some(ImageFormat::Jpeg) {
             return Some(bytes);

@@ -46,7 +46,8 @@ impl Held {
     pub fn new(session: &Session<'_>, lease: Lease) -> Self {
         let cancel = CancellationToken::new();
         let spec = session.engines.spec(lease.recipe.model);
-        let named = spec.map(|spec| schema::pictures(&lease.recipe.params, &spec)).unwrap_or_default();
+        let named = spec.map(|spec| schema::files(&lease.recipe.params, &spec)).unwrap_or_default();
+        let named = named.into_iter().map(|(_, blob)| blob).collect();
         let files = Arc::new(HubFiles {
             client: session.client.clone(),
             cancel: cancel.clone(),
@@ -69,7 +70,7 @@ impl Held {
     }
 }
 
-/// The pictures of recipes, fetched from the hub once, before or when an engine asks for them.
+/// The files of recipes, fetched from the hub once, before or when an engine asks for them.
 pub(super) struct HubFiles {
     client: Client,
     cancel: CancellationToken,

@@ -33,8 +33,9 @@ async fn run(settings: Settings, prompt: &str, inputs: Value) -> Result<Vec<Arti
     engine.run(&recipe(&spec, prompt, &inputs), &watched().0).await
 }
 
-fn in_background(settings: Settings) -> Settings {
-    Settings { prefer: Prefer::RespondAsync, ..settings }
+fn in_background(mut settings: Settings) -> Settings {
+    settings.own.prefer = Prefer::RespondAsync;
+    settings
 }
 
 #[tokio::test]
@@ -109,9 +110,9 @@ async fn silent(statuses: &'static [&'static str]) -> Settings {
         .route("/predictions/{id}", put(begin))
         .route("/predictions/{id}/cancel", post(StatusCode::NOT_FOUND));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    in_background(Settings::new(url, "silent"))
+    in_background(Settings::new(&url, "silent").unwrap())
 }
 
 /// Time is paused: what waits is woken at once.
@@ -128,7 +129,8 @@ async fn a_prediction_whose_reports_do_not_arrive_is_looked_at() {
 
 #[tokio::test]
 async fn without_a_webhook_nothing_would_be_heard() {
-    let settings = Settings { webhook: Webhook::Off, ..silent(&["starting"]).await };
+    let mut settings = silent(&["starting"]).await;
+    settings.own.webhook = Webhook::Off;
     let error = CogEngine::new(settings).discover().await.unwrap_err();
     assert!(error.to_string().contains("needs a webhook"), "{error}");
 }
@@ -157,15 +159,13 @@ async fn cancelling_while_a_result_is_fetched_ends_the_run() {
 #[tokio::test]
 async fn a_server_behind_tls_is_reached_if_somebody_vouches_for_it() {
     let server = Cog::shared("image").await;
-    let behind = Behind::start(&server.settings().url).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = path_in(&folder, "authority.pem");
-    std::fs::write(&file, &behind.authority).unwrap();
+    let behind = Behind::start(server.url()).await;
+    let file = behind.authority.path();
     let section = |more: &str| {
         let toml = format!("url = {:?}\nname = \"image\"\n{more}", behind.url.as_str());
         Figment::from(Toml::string(&toml)).extract::<Settings>().map_err(|error| error.to_string())
     };
-    let trusted = section(&format!("certificate = {:?}", file.display().to_string())).unwrap();
+    let trusted = section(&format!("certificate = {file:?}")).unwrap();
     let plain = run(server.settings(), "a fox", json!({})).await.unwrap();
     assert_eq!(run(trusted, "a fox", json!({})).await.unwrap()[0].bytes, plain[0].bytes);
     let stranger = CogEngine::new(section("").unwrap()).discover().await.unwrap_err();
@@ -173,7 +173,12 @@ async fn a_server_behind_tls_is_reached_if_somebody_vouches_for_it() {
         matches!(&stranger, EngineError::Unavailable(said) if said.contains("certificate")),
         "{stranger:?}"
     );
-    std::fs::write(&file, png(8)).unwrap();
-    let damaged = section(&format!("certificate = {:?}", file.display().to_string())).unwrap_err();
-    assert!(damaged.contains("certificate = "), "{damaged}");
+    for (wrong, words) in [
+        (png(8), "no certificate in PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----".into(), "does not work"),
+    ] {
+        std::fs::write(file, wrong).unwrap();
+        let refused = section(&format!("certificate = {file:?}")).unwrap_err();
+        assert!(refused.contains("certificate = ") && refused.contains(words), "{refused}");
+    }
 }

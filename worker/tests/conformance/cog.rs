@@ -1,9 +1,9 @@
 //! What is special in Cog models, against the real server.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use riff_hub::{canonical::Digest, model::Media, schema::check_spec};
+use riff_hub::{canonical::Digest, model::Media, schema::check_spec, sound};
 use riff_worker::{
     engine::{Artifact, Engine, EngineError, RunContext},
     engines::cog::{CogEngine, Settings},
@@ -80,9 +80,42 @@ async fn files_go_in_and_out() {
     let words = Bytes::from_static(b"not a picture");
     let named = json!({"image": name(&words)});
     let wrong = run_with(server.settings(), "x", named.clone(), vec![words]).await.unwrap_err();
-    assert!(matches!(&wrong, EngineError::Input(reason) if reason.contains("is not a picture")), "{wrong}");
+    assert!(
+        matches!(&wrong, EngineError::Input(reason) if reason.contains("is neither a picture nor a sound")),
+        "{wrong}"
+    );
     let gone = run_with(server.settings(), "x", named, Vec::new()).await.unwrap_err();
     assert!(matches!(&gone, EngineError::Input(reason) if reason.contains("is not there")), "{gone}");
+}
+
+/// The container and the length of the tone are the predictor's.
+#[tokio::test]
+async fn sound_goes_in_and_out() {
+    let mut settings = Cog::shared("tone").await.settings();
+    let mut misled = Cog::shared("text").await.settings();
+    misled.own.media = Some(Media::Audio);
+    let error = CogEngine::new(misled).discover().await.unwrap_err();
+    assert!(error.to_string().contains("the model gives text, and `media` says"), "{error}");
+    settings.own.media = Some(Media::Audio);
+    let alone = run(settings.clone(), "rain", json!({"seed": 3})).await.unwrap().remove(0);
+    assert_eq!(alone.media_type, "audio/wav");
+    let heard = sound::read(&alone.bytes, sound::Limits { bytes: 1 << 20, seconds: 1.0 }).unwrap();
+    assert_eq!(heard.seconds, 0.25);
+    let melody = json!({"seed": 3, "melody": Digest::of_bytes(&heard.bytes).to_string()});
+    let guided = run_with(settings, "rain", melody, vec![heard.bytes.clone()]).await.unwrap();
+    assert_ne!(guided[0].bytes, alone.bytes);
+
+    let listener = Cog::start("listen").await;
+    let engine = CogEngine::new(listener.settings());
+    let [spec] = engine.discover().await.unwrap().try_into().unwrap();
+    check_spec(&spec).unwrap();
+    assert_eq!(spec.property("audio").unwrap()["x-media"], "audio");
+    assert!(!spec.takes_words_alone(), "a prompt by itself has nothing to listen to");
+    let audio = json!({"audio": Digest::of_bytes(&heard.bytes).to_string()});
+    let said = run_with(listener.settings(), "x", audio, vec![heard.bytes]).await.unwrap();
+    assert_eq!(said[0].bytes, "0.25 s of sound");
+    let none = run_with(listener.settings(), "x", json!({}), Vec::new()).await.unwrap_err();
+    assert_eq!(none.to_string(), "the model needs a sound: give one with --audio");
 }
 
 #[tokio::test]
@@ -139,7 +172,8 @@ async fn a_run_that_takes_too_long_is_stopped() {
     let server = Cog::start("slow").await;
     let folder = tempfile::tempdir().unwrap();
     let mark = path_in(&folder, "mark");
-    let settings = Settings { timeout_seconds: 0.3, ..server.settings() };
+    let mut settings = server.settings();
+    settings.endpoint.timeout = Duration::from_millis(300);
     let error = run(settings, mark.to_str().unwrap(), json!({})).await.unwrap_err();
     assert_eq!(error.to_string(), "the model took longer than 300ms");
     assert!(mark.exists(), "it was stopped on the server too");
@@ -183,7 +217,7 @@ async fn failures_are_told_apart() {
 async fn fixed_inputs_are_not_for_members() {
     let server = Cog::shared("image").await;
     let mut settings = server.settings();
-    settings.inputs.insert("style".to_owned(), json!("hard"));
+    settings.own.inputs.insert("style".to_owned(), json!("hard"));
     let [spec] = CogEngine::new(settings.clone()).discover().await.unwrap().try_into().unwrap();
     check_spec(&spec).unwrap();
     assert!(!spec.takes("style"));

@@ -56,6 +56,6 @@ impl Fake {
 
     /// An engine in front of it.
     pub async fn engine(self) -> CogEngine {
-        CogEngine::new(Settings::new(self.start().await, "fake"))
+        CogEngine::new(Settings::new(self.start().await.as_str(), "fake").unwrap())
     }
 }

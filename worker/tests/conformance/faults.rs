@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     answers::{answers, html, says},
     bodies::{endless, hanging, truncated},
+    ends::{failed, unavailable},
     fake::{Fake, document},
     files::png,
     suite::{recipe, watched},
@@ -36,17 +37,6 @@ async fn predicting(answer: impl Fn() -> axum::response::Response + Send + Sync 
     run(Fake { predict: answers(answer), ..Fake::well() }).await.unwrap_err()
 }
 
-fn unavailable(error: &EngineError, reason: &str) {
-    assert!(
-        matches!(error, EngineError::Unavailable(said) if said.contains(reason)),
-        "{error:?} says {reason:?}"
-    );
-}
-
-fn failed(error: &EngineError, reason: &str) {
-    assert!(matches!(error, EngineError::Failed(said) if said.contains(reason)), "{error:?} says {reason:?}");
-}
-
 #[tokio::test]
 async fn a_server_that_is_well_answers() {
     let made = run(Fake::well()).await.unwrap();
@@ -55,8 +45,8 @@ async fn a_server_that_is_well_answers() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_not_available() {
-    let url = format!("http://127.0.0.1:{}/", free_port()).parse().unwrap();
-    let error = CogEngine::new(Settings::new(url, "down")).discover().await.unwrap_err();
+    let url = format!("http://127.0.0.1:{}/", free_port());
+    let error = CogEngine::new(Settings::new(&url, "down").unwrap()).discover().await.unwrap_err();
     unavailable(&error, "cannot be reached: ");
 }
 

@@ -11,11 +11,13 @@ mod background;
 mod bodies;
 mod cog;
 mod comfyui;
+mod ends;
 mod fake;
 mod faults;
 mod files;
 #[path = "../openai/server.rs"]
 mod llama;
+mod remembered;
 #[path = "../replicate/server.rs"]
 mod replicate;
 #[path = "../replicate/models.rs"]
@@ -36,6 +38,7 @@ conforms! {
     upscale => subjects::upscale(),
     cog_pictures => subjects::cog_pictures(),
     cog_list => subjects::cog_list(),
+    cog_sound => subjects::cog_sound(),
     cog_text => subjects::cog_text(),
     cog_stream => subjects::cog_stream(),
     cog_background => subjects::cog_background(),

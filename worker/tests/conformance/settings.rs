@@ -99,6 +99,16 @@ fn mistakes_are_named() {
         ("address", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"127.0.0.1:5000\""),
         ("outputs", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\noutputs = 99"),
         ("webhook", "[[engine]]\nkind = \"cog\"\nname = \"x\"\nurl = \"http://a:1\"\nwebhook = \"here\""),
+        (
+            "beside",
+            "[[engine]]\nkind = \"comfyui\"\nurl = \"http://a:1\"\nname = \"x\"\nworkflow = \"w\"\nprompt = \"p\"",
+        ),
+        ("a1111_key", "[[engine]]\nkind = \"a1111\"\nurl = \"http://a:1\"\nname = \"x\"\noutputs = 4"),
+        (
+            "certificate",
+            "[[engine]]\nkind = \"a1111\"\nurl = \"https://a:1\"\nname = \"x\"\ncertificate = \"/nowhere.pem\"",
+        ),
+        ("replicate_key", &format!("{REPLICATE}\nusd_per_run = 0.01\nurl = \"http://a:1\"")),
         ("openai_address", "[[engine]]\nkind = \"openai\"\nurl = \"localhost:8000\""),
         (
             "openai_model",

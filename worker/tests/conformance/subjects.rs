@@ -6,7 +6,7 @@ use figment::{
     Figment,
     providers::{Format, Toml},
 };
-use riff_hub::canonical::Digest;
+use riff_hub::{canonical::Digest, model::Media};
 use riff_worker::engines::{abstract_, cog, diffusion, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
 
@@ -79,6 +79,20 @@ pub async fn cog_list() -> Subject {
     )
 }
 
+/// Sound, which the section says that its files are.
+pub async fn cog_sound() -> Subject {
+    let server = Cog::shared("tone").await;
+    let mut settings = server.settings();
+    settings.own.media = Some(Media::Audio);
+    Subject {
+        engine: cog::engine(settings),
+        model: server.name(),
+        quick: json!({"steps": 1}),
+        long: json!({"steps": 20, "pause": 0.1}),
+        bad: json!({"steps": 0}),
+    }
+}
+
 pub async fn cog_text() -> Subject {
     in_front_of(
         Cog::shared("text").await,
@@ -100,7 +114,8 @@ pub async fn cog_stream() -> Subject {
 /// Text whose end the server reports.
 pub async fn cog_background() -> Subject {
     let server = Cog::shared("text").await;
-    let settings = cog::Settings { prefer: cog::Prefer::RespondAsync, ..server.settings() };
+    let mut settings = server.settings();
+    settings.own.prefer = cog::Prefer::RespondAsync;
     Subject { engine: cog::engine(settings), ..cog_text().await }
 }
 

@@ -11,6 +11,7 @@ use riff_hub::{
     pictures::{self, Format},
     recipe::Recipe,
     schema::{check_spec, fill_defaults, validate},
+    sound,
 };
 use riff_worker::engine::{Artifact, Engine, EngineError, RunContext, Update};
 use serde_json::{Map, Value, json};
@@ -115,6 +116,11 @@ fn done(update: &Update) -> f32 {
 fn check_artifact(artifact: &Artifact, media: Media) {
     match media {
         Media::Image => drop(image::load_from_memory(&artifact.bytes).expect("a picture that can be read")),
+        Media::Audio => {
+            let heard =
+                sound::read(&artifact.bytes, sound::Limits { bytes: 1 << 20, seconds: 60.0 }).unwrap();
+            assert_eq!(heard.container.media_type(), artifact.media_type);
+        }
         Media::Text => {
             assert!(artifact.media_type.starts_with("text/"), "{}", artifact.media_type);
             assert!(!std::str::from_utf8(&artifact.bytes).unwrap().is_empty());

@@ -34,11 +34,13 @@ impl Cog {
         static IMAGE: OnceCell<Cog> = OnceCell::const_new();
         static SEVERAL: OnceCell<Cog> = OnceCell::const_new();
         static TEXT: OnceCell<Cog> = OnceCell::const_new();
+        static TONE: OnceCell<Cog> = OnceCell::const_new();
         static STREAM: OnceCell<Cog> = OnceCell::const_new();
         let cell = match predictor {
             "image" => &IMAGE,
             "several" => &SEVERAL,
             "text" => &TEXT,
+            "tone" => &TONE,
             "stream" => &STREAM,
             other => panic!("{other} is not shared"),
         };
@@ -92,7 +94,7 @@ impl Cog {
 
     /// Settings of an engine in front of it.
     pub fn settings(&self) -> Settings {
-        Settings::new(self.url.clone(), self.predictor)
+        Settings::new(self.url.as_str(), self.predictor).unwrap()
     }
 }
 

@@ -1,9 +1,10 @@
 //! TLS in front of a server, with a certificate of an authority of its own.
 
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use reqwest12::Url;
+use tempfile::NamedTempFile;
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -21,7 +22,7 @@ use tokio_rustls::{
 pub struct Behind {
     pub url: Url,
     /// The authority's certificate, in PEM.
-    pub authority: String,
+    pub authority: NamedTempFile,
 }
 
 impl Behind {
@@ -53,6 +54,8 @@ impl Behind {
                 });
             }
         });
-        Self { url, authority: pem }
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(pem.as_bytes()).unwrap();
+        Self { url, authority: file }
     }
 }

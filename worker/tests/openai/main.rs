@@ -8,3 +8,4 @@ mod llama;
 mod requests;
 mod server;
 mod support;
+mod transcribe;

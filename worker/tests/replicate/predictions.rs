@@ -41,11 +41,12 @@ async fn a_container_is_the_same_version_wherever_it_runs() {
         .route("/health-check", get(|| async { Json(health) }))
         .route("/openapi.json", get(|| async { Json(document) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, routes).await });
-    let plain = cog::Settings::new(url, "painter");
-    let image = Some(find("acme", "painter").unwrap().id());
-    let ours = CogEngine::new(cog::Settings { image, ..plain.clone() }).discover().await.unwrap();
+    let plain = cog::Settings::new(&url, "painter").unwrap();
+    let mut contained = plain.clone();
+    contained.own.image = Some(find("acme", "painter").unwrap().id());
+    let ours = CogEngine::new(contained).discover().await.unwrap();
     let theirs = spec(&account.engine(), "painter").await;
     assert_eq!(ours[0].digest(), theirs.digest());
     let unnamed = CogEngine::new(plain).discover().await.unwrap();

@@ -12,12 +12,12 @@ mod settings;
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
-use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
+use riff_hub::{model::ModelSpec, recipe::Recipe};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 pub use self::settings::Settings;
@@ -27,7 +27,7 @@ use self::{
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext, Update},
-    engines::picture,
+    engines::{catalogue::Catalogue, picture},
 };
 
 /// How often the server is asked how far it is.
@@ -43,7 +43,7 @@ const MAX_LOOKS: u32 = 3;
 pub struct A1111Engine {
     settings: Settings,
     server: Server,
-    models: RwLock<Vec<Arc<Model>>>,
+    models: Catalogue<Model>,
     /// Tasks that nobody waits for and that the server may still have before it, each with how often it is still looked for.
     abandoned: Mutex<Vec<(String, u32)>>,
 }
@@ -56,15 +56,8 @@ pub fn engine(settings: Settings) -> Arc<dyn Engine> {
 impl A1111Engine {
     /// An engine in front of a server, which may be down.
     pub fn new(settings: Settings) -> Self {
-        let server = Server::new(settings.url.clone(), settings.auth.clone());
-        Self { settings, server, models: RwLock::default(), abandoned: Mutex::default() }
-    }
-
-    fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.iter().find(|model| model.spec.digest() == digest).cloned().ok_or_else(|| {
-            EngineError::Unavailable(format!("{} does not serve that version any more", self.settings))
-        })
+        let server = Server::new(&settings.endpoint, settings.own.auth.clone());
+        Self { settings, server, models: Catalogue::default(), abandoned: Mutex::default() }
     }
 
     /// Runs a recipe as a task, and shows how far it is.
@@ -97,7 +90,7 @@ impl A1111Engine {
 
     /// How a task is. Where nobody else uses the server, names do not matter, which not every server knows.
     async fn state(&self, task: &str, seen: i64) -> Result<State, EngineError> {
-        match self.settings.exclusive {
+        match self.settings.own.exclusive {
             true => self.server.state_of_api(task).await,
             false => self.server.state(task, seen).await,
         }
@@ -123,7 +116,7 @@ impl A1111Engine {
         shown.silences = 0;
         // What has no name of its own is only known to be ours where nobody else is there.
         let named = model.task == Task::Paint;
-        if !state.active.filter(|_| named).unwrap_or(self.settings.exclusive) {
+        if !state.active.filter(|_| named).unwrap_or(self.settings.own.exclusive) {
             return Ok(());
         }
         let preview = match state.preview.as_deref().and_then(|preview| request::decode(preview).ok()) {
@@ -175,7 +168,7 @@ impl A1111Engine {
             Some(true) => self.server.interrupt().await.map(|()| Left::Nothing),
             Some(false) if state.ended => Ok(Left::Nothing),
             Some(false) => Ok(Left::Unknown),
-            None if self.settings.exclusive => self.server.interrupt().await.map(|()| Left::Nothing),
+            None if self.settings.own.exclusive => self.server.interrupt().await.map(|()| Left::Nothing),
             None => {
                 tracing::warn!(
                     engine = %self.settings, task,
@@ -218,36 +211,24 @@ impl Engine for A1111Engine {
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
         let models = model::of(&self.server.stock().await?, &self.settings)?;
         self.stop_abandoned().await;
-        let specs = models.iter().map(|model| model.spec.clone()).collect();
-        *self.models.write().unwrap_or_else(PoisonError::into_inner) =
-            models.into_iter().map(Arc::new).collect();
-        Ok(specs)
-    }
-
-    /// The server loads what it needs when it needs it.
-    fn loaded(&self, model: Digest) -> bool {
-        self.model(model).is_ok()
-    }
-
-    async fn load(&self, model: Digest) -> Result<(), EngineError> {
-        self.model(model).map(drop)
+        Ok(self.models.renew(models))
     }
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let model = self.model(recipe.model)?;
+        let model = self.models.get(recipe.model, &self.settings)?;
         if context.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         // An attempt's own, so that what an earlier one left behind is never taken for this one.
         let task = format!("riff-{}-{:08x}", context.job, rand::random::<u32>());
-        let over = Instant::now() + self.settings.timeout();
+        let limit = self.settings.endpoint.timeout;
+        let over = Instant::now() + limit;
         let ended = tokio::select! {
             biased;
             () = context.cancel.cancelled() => Err(EngineError::Cancelled),
             made = self.make(recipe, &model, &task, context) => return made,
             () = sleep_until(over) => Err(EngineError::Failed(format!(
-                "the server took longer than {:?}, which timeout_seconds allows",
-                self.settings.timeout()
+                "the server took longer than {limit:?}, which timeout_seconds allows"
             ))),
         };
         if model.task == Task::Paint {

@@ -2,7 +2,7 @@
 
 use riff_hub::{
     canonical::Digest,
-    model::{Cost, Media, ModelSpec, input},
+    model::{Media, ModelSpec, input},
 };
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    engines::inputs::{name_flags, schema_of},
+    engines::{
+        inputs::{name_flags, schema_of},
+        section::Described,
+    },
 };
 
 /// Changes whenever the same recipe would be sent differently.
@@ -46,6 +49,12 @@ pub struct Model {
     pub checkpoints: Vec<Checkpoint>,
 }
 
+impl AsRef<ModelSpec> for Model {
+    fn as_ref(&self) -> &ModelSpec {
+        &self.spec
+    }
+}
+
 /// The models of a server.
 ///
 /// # Errors
@@ -59,7 +68,7 @@ pub fn of(stock: &Stock, settings: &Settings) -> Result<Vec<Model>, EngineError>
     // The first is "None", which only resizes.
     let upscalers: Vec<&str> =
         stock.upscalers.iter().map(String::as_str).filter(|name| *name != "None").collect();
-    if settings.upscale && !upscalers.is_empty() {
+    if settings.own.upscale && !upscalers.is_empty() {
         models.push(upscaler(&upscalers, settings));
     }
     Ok(models)
@@ -70,13 +79,13 @@ fn chosen(stock: &Stock, settings: &Settings) -> Result<Vec<Checkpoint>, EngineE
     let mut checkpoints = stock.checkpoints.clone();
     checkpoints.sort_by(|a, b| a.model_name.cmp(&b.model_name));
     checkpoints.dedup_by(|a, b| a.model_name == b.model_name);
-    for wanted in &settings.checkpoints {
+    for wanted in &settings.own.checkpoints {
         if !checkpoints.iter().any(|checkpoint| checkpoint.model_name == *wanted) {
             tracing::warn!(engine = %settings, checkpoint = wanted, "left out: the server does not list it");
         }
     }
-    if !settings.checkpoints.is_empty() {
-        checkpoints.retain(|checkpoint| settings.checkpoints.contains(&checkpoint.model_name));
+    if !settings.own.checkpoints.is_empty() {
+        checkpoints.retain(|checkpoint| settings.own.checkpoints.contains(&checkpoint.model_name));
     }
     match checkpoints.is_empty() {
         false => Ok(checkpoints),
@@ -95,7 +104,7 @@ fn painter(stock: &Stock, settings: &Settings, checkpoints: Vec<Checkpoint>) -> 
     list.push(("checkpoint", choice("Checkpoint", &names, current)));
     list.extend(originals());
     list.extend(loras(stock));
-    let spec = spec(settings, &settings.name, settings.title.as_deref(), list);
+    let spec = spec(settings, &settings.described, list);
     Model { spec, task: Task::Paint, checkpoints }
 }
 
@@ -103,8 +112,8 @@ type Inputs = Vec<(&'static str, Value)>;
 
 fn canvas(settings: &Settings) -> Inputs {
     let side = |title: &str| {
-        json!({"type": "integer", "title": title, "minimum": 64, "maximum": settings.max_side, "multipleOf": 8,
-               "default": settings.side.min(settings.max_side)})
+        json!({"type": "integer", "title": title, "minimum": 64, "maximum": settings.own.max_side, "multipleOf": 8,
+               "default": settings.own.side.min(settings.own.max_side)})
     };
     vec![
         (
@@ -176,8 +185,11 @@ fn loras(stock: &Stock) -> Inputs {
 }
 
 fn upscaler(upscalers: &[&str], settings: &Settings) -> Model {
-    let name = format!("{}-upscale", settings.name);
-    let title = settings.title.as_ref().map(|title| format!("{title}: larger"));
+    let described = Described {
+        name: format!("{}-upscale", settings.described.name),
+        title: settings.described.title.as_ref().map(|title| format!("{title}: larger")),
+        ..settings.described.clone()
+    };
     let list = vec![
         (input::IMAGE, json!({"type": "string", "title": "Picture", "x-media": "image", "default": ""})),
         (
@@ -186,11 +198,7 @@ fn upscaler(upscalers: &[&str], settings: &Settings) -> Model {
         ),
         ("upscaler", choice("Upscaler", upscalers, upscalers[0])),
     ];
-    Model {
-        spec: spec(settings, &name, title.as_deref(), list),
-        task: Task::Upscale,
-        checkpoints: Vec::new(),
-    }
+    Model { spec: spec(settings, &described, list), task: Task::Upscale, checkpoints: Vec::new() }
 }
 
 /// A list of choices, cut where it is longer than a schema may be. The default is always there.
@@ -213,7 +221,7 @@ fn choice(title: &str, choices: &[&str], default: &str) -> Value {
     json!({"type": "string", "title": title, "enum": shown, "default": default})
 }
 
-fn spec(settings: &Settings, name: &str, title: Option<&str>, list: Vec<(&str, Value)>) -> ModelSpec {
+fn spec(settings: &Settings, described: &Described, list: Vec<(&str, Value)>) -> ModelSpec {
     let mut properties = Map::new();
     for (order, (name, mut schema)) in list.into_iter().enumerate() {
         schema["x-order"] = order.into();
@@ -221,20 +229,12 @@ fn spec(settings: &Settings, name: &str, title: Option<&str>, list: Vec<(&str, V
     }
     name_flags(&mut properties);
     ModelSpec {
-        name: name.to_owned(),
-        title: title.unwrap_or(name).to_owned(),
-        card: settings.card.clone(),
-        license: settings.license.clone(),
-        media: Media::Image,
         schema: schema_of(properties),
         fingerprint: Digest::of_json(&json!({
             "engine": VERSION,
-            "version": settings.version,
-            "extra": settings.extra,
+            "version": settings.endpoint.version,
+            "extra": settings.own.extra,
         })),
-        cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-        mature: settings.mature,
-        overflow: None,
-        examples: Vec::new(),
+        ..described.spec(Media::Image)
     }
 }

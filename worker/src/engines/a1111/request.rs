@@ -65,7 +65,7 @@ pub async fn of(
     if model.task == Task::Upscale {
         return upscale(recipe, image);
     }
-    let mut body = settings.extra.clone();
+    let mut body = settings.own.extra.clone();
     words_and_numbers(recipe, &mut body);
     checkpoint(recipe, model, &mut body)?;
     body.insert("force_task_id".to_owned(), task.into());

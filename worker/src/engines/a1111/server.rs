@@ -8,7 +8,11 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::settings::Login;
-use crate::{engine::EngineError, engines::is_out_of_memory, http};
+use crate::{
+    engine::EngineError,
+    engines::{is_out_of_memory, section::Endpoint},
+    http,
+};
 
 /// Longest wait for an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -80,9 +84,9 @@ pub struct State {
 }
 
 impl Server {
-    /// The server at an address that ends in `/`.
-    pub fn new(url: Url, login: Login) -> Self {
-        Self { http: Client::new(), url, login }
+    /// The server of a section.
+    pub fn new(endpoint: &Endpoint, login: Login) -> Self {
+        Self { http: endpoint.http.clone(), url: endpoint.url.clone(), login }
     }
 
     /// What there is on it.

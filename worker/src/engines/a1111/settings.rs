@@ -1,39 +1,21 @@
 //! The keys of a section `[[engine]]` with `kind = "a1111"`. `docs/workers.md` explains each.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use reqwest12::{Url, header::HeaderValue};
+use reqwest12::header::HeaderValue;
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::{Map, Value};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use crate::engines::keys::{expected, longest, plain_address, seconds, unknown_licence};
+use crate::engines::section::Section;
 
 /// A server with the API of AUTOMATIC1111's web UI.
+pub type Settings = Section<Keys>;
+
+/// The keys of such servers alone.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// Where the server is.
-    #[serde(deserialize_with = "plain_address")]
-    pub url: Url,
-    /// What members type behind `--model`.
-    pub name: String,
-    /// Name for people; the name, if left out.
-    #[serde(default)]
-    pub title: Option<String>,
-    /// What the model is, and what it is not.
-    #[serde(default)]
-    pub card: String,
-    /// SPDX expression of the weights' licence.
-    #[serde(default = "unknown_licence")]
-    pub license: String,
-    /// Whether its results are for adults.
-    #[serde(default)]
-    pub mature: bool,
-    /// Anything that changes when weights do that keep their names.
-    #[serde(default)]
-    pub version: String,
+pub struct Keys {
     /// The variable that holds `NAME:PASSWORD`, for servers with `--api-auth`.
     #[serde(default, rename = "auth_env", deserialize_with = "login")]
     pub(super) auth: Login,
@@ -55,12 +37,6 @@ pub struct Settings {
     /// More fields of every request for pictures.
     #[serde(default, deserialize_with = "extra")]
     pub extra: Map<String, Value>,
-    /// Seconds that one picture is expected to take, before the hub has measured any.
-    #[serde(default = "expected", deserialize_with = "seconds")]
-    pub seconds: f64,
-    /// Seconds after which a run is cancelled.
-    #[serde(default = "longest", deserialize_with = "seconds")]
-    pub timeout_seconds: f64,
 }
 
 /// Name and password of a server that wants some. Never shown.
@@ -70,18 +46,6 @@ pub(super) struct Login(pub(super) Option<HeaderValue>);
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Login(…)" } else { "none" })
-    }
-}
-
-impl fmt::Display for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {}", self.name, self.url)
-    }
-}
-
-impl Settings {
-    pub(super) fn timeout(&self) -> Duration {
-        Duration::from_secs_f64(self.timeout_seconds)
     }
 }
 

@@ -22,7 +22,7 @@ const PICTURE_EVENTS: [&str; 3] = ["start", "logs", "completed"];
 impl CogEngine {
     /// Refuses settings under which no end would ever be heard of.
     pub(super) async fn check_background(&self) -> Result<(), EngineError> {
-        if self.settings.prefer == Prefer::RespondAsync && self.hooks().await.is_none() {
+        if self.settings.own.prefer == Prefer::RespondAsync && self.hooks().await.is_none() {
             return Err(EngineError::Unavailable(format!(
                 "{} would report to nobody: prefer = \"respond-async\" needs a webhook that this worker can listen at",
                 self.settings
@@ -45,7 +45,7 @@ impl CogEngine {
         let text = [TEXT_EVENTS.as_slice(), &["completed"]].concat();
         let events = if run.share.text { text.as_slice() } else { &PICTURE_EVENTS };
         let request = server::request(id, run.request.clone(), Some((url, events)));
-        let mut seen = match self.server()?.begin(id, &request).await? {
+        let mut seen = match self.server.begin(id, &request).await? {
             Some(begun) => begun,
             None => return Ok(None),
         };
@@ -58,9 +58,9 @@ impl CogEngine {
                 end = heard.end() => return Ok(Some(end)),
                 () = sleep(LOOK) => {}
             }
-            let again = self.server()?.begin(id, &request).await?;
+            let again = self.server.begin(id, &request).await?;
             let Some(again) = again.filter(|again| again.status != "starting") else {
-                self.server()?.cancel(id).await;
+                self.server.cancel(id).await;
                 return Err(EngineError::Unavailable(format!(
                     "{} does not report: is the address of `webhook` one that it reaches?",
                     self.settings
@@ -75,7 +75,7 @@ impl CogEngine {
     async fn clear(&self, id: &str) -> Result<(), EngineError> {
         let until = Instant::now() + CLEAN_UP.max(NO_ROOM);
         let mut wait = ROOM.0;
-        while self.server()?.stops(id).await? {
+        while self.server.stops(id).await? {
             if Instant::now() > until {
                 return Err(EngineError::Unavailable(format!(
                     "{} does not end a prediction that was left behind",

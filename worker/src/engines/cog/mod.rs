@@ -12,7 +12,7 @@ mod webhook;
 use std::{
     pin::pin,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -21,7 +21,6 @@ use std::{
 use async_trait::async_trait;
 use futures::StreamExt;
 use riff_hub::{
-    canonical::Digest,
     model::{Media, ModelSpec},
     recipe::Recipe,
 };
@@ -31,22 +30,22 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout},
 };
 
-pub use self::settings::{Prefer, Settings, Webhook};
+pub use self::settings::{Keys, Prefer, Settings, Webhook};
 use self::{
     server::{Answer, Event, Server},
     webhook::Hooks,
 };
-use super::predictor::{
-    Prediction,
-    input::Inline,
-    model::Model,
-    output,
-    progress::{News, Share},
+use super::{
+    catalogue::Catalogue,
+    predictor::{
+        Prediction,
+        input::Inline,
+        model::Model,
+        output,
+        progress::{News, Share},
+    },
 };
-use crate::{
-    engine::{Artifact, Engine, EngineError, RunContext},
-    http,
-};
+use crate::engine::{Artifact, Engine, EngineError, RunContext};
 
 /// How often the server is asked how it is while it works.
 const LOOK: Duration = Duration::from_secs(5);
@@ -68,9 +67,8 @@ const PICTURE_EVENTS: [&str; 2] = ["start", "logs"];
 /// The engine.
 pub struct CogEngine {
     settings: Settings,
-    /// The server, or why no client can be made for it.
-    server: Result<Arc<Server>, String>,
-    model: RwLock<Option<Arc<Model>>>,
+    server: Server,
+    models: Catalogue<Model>,
     hooks: OnceCell<Option<Hooks>>,
     /// How long the last run took, in milliseconds.
     took: AtomicU64,
@@ -84,37 +82,20 @@ pub fn engine(settings: Settings) -> Arc<dyn Engine> {
 impl CogEngine {
     /// An engine in front of a server, which may be down.
     pub fn new(settings: Settings) -> Self {
-        let server = Server::new(settings.url.clone(), &settings.certificate).map(Arc::new);
-        let server = server.map_err(|error| http::innermost(&error));
+        let server = Server::new(&settings.endpoint);
         Self {
             settings,
             server,
-            model: RwLock::default(),
+            models: Catalogue::default(),
             hooks: OnceCell::new(),
             took: AtomicU64::new(u64::MAX),
         }
     }
 
-    fn server(&self) -> Result<&Arc<Server>, EngineError> {
-        self.server.as_ref().map_err(|error| {
-            EngineError::Unavailable(format!("{} cannot be asked from here: {error}", self.settings))
-        })
-    }
-
-    fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
-        let known = self.model.read().unwrap_or_else(PoisonError::into_inner).clone();
-        known.filter(|model| model.spec.digest() == digest).ok_or_else(|| {
-            EngineError::Unavailable(format!(
-                "{} does not serve that version of the model any more",
-                self.settings
-            ))
-        })
-    }
-
     /// Where the server reports to, set up with the first run.
     async fn hooks(&self) -> Option<&Hooks> {
         let open = || async {
-            let opened = Hooks::open(&self.settings.url, &self.settings.webhook).await;
+            let opened = Hooks::open(&self.settings.endpoint.url, &self.settings.own.webhook).await;
             opened.unwrap_or_else(|error| {
                 tracing::warn!(engine = %self.settings, %error, "progress is not shown: no server for reports");
                 None
@@ -128,7 +109,8 @@ impl CogEngine {
         let (tell, mut told) = watch::channel(News::default());
         let mut answer = pin!(self.ask(id, run, tell));
         let mut well = pin!(self.watch());
-        let over = Instant::now() + self.settings.timeout();
+        let limit = self.settings.endpoint.timeout;
+        let over = Instant::now() + limit;
         let stopped = loop {
             tokio::select! {
                 biased;
@@ -137,11 +119,11 @@ impl CogEngine {
                 Ok(()) = told.changed() => run.share.show(&told.borrow_and_update(), run.context),
                 error = &mut well => break error,
                 () = sleep_until(over) => {
-                    break EngineError::Failed(format!("the model took longer than {:?}", self.settings.timeout()));
+                    break EngineError::Failed(format!("the model took longer than {limit:?}"));
                 }
             }
         };
-        self.server()?.cancel(id).await;
+        self.server.cancel(id).await;
         let _ = timeout(CLEAN_UP, answer).await;
         Err(stopped)
     }
@@ -152,7 +134,7 @@ impl CogEngine {
         let mut wait = ROOM.0;
         loop {
             let begun = Instant::now();
-            let ended = match self.settings.prefer {
+            let ended = match self.settings.own.prefer {
                 Prefer::RespondAsync => self.ask_in_background(id, run, &tell).await?,
                 Prefer::Wait if run.model.streams => self.ask_streaming(id, run, &tell).await?,
                 Prefer::Wait => self.ask_plainly(id, run, &tell).await?,
@@ -161,7 +143,7 @@ impl CogEngine {
                 self.took.store(begun.elapsed().as_millis() as u64, Ordering::Relaxed);
                 return prediction.outcome();
             }
-            self.server()?.health().await?.check()?;
+            self.server.health().await?.check()?;
             if Instant::now() > until {
                 return Err(EngineError::Unavailable(format!(
                     "{} has no room for a prediction",
@@ -185,11 +167,11 @@ impl CogEngine {
         let events: &[&str] = if run.share.text { &TEXT_EVENTS } else { &PICTURE_EVENTS };
         let webhook = listening.as_ref().map(|(url, _)| (url.clone(), events));
         let request = server::request(id, run.request.clone(), webhook);
-        match self.server()?.predict(id, &request).await? {
+        match self.server.predict(id, &request).await? {
             Answer::Ended(prediction) => Ok(Some(prediction)),
             Answer::Full => Ok(None),
             Answer::InHand => {
-                self.server()?.cancel(id).await;
+                self.server.cancel(id).await;
                 Ok(None)
             }
         }
@@ -202,7 +184,7 @@ impl CogEngine {
         tell: &watch::Sender<News>,
     ) -> Result<Option<Prediction>, EngineError> {
         let request = server::request(id, run.request.clone(), None);
-        let Some(events) = self.server()?.stream(id, &request).await? else {
+        let Some(events) = self.server.stream(id, &request).await? else {
             return Ok(None);
         };
         let mut events = pin!(events);
@@ -221,11 +203,7 @@ impl CogEngine {
         let mut silences = 0;
         loop {
             sleep(LOOK).await;
-            let looked = match self.server() {
-                Ok(server) => server.health().await.and_then(|health| health.check()),
-                Err(error) => return error,
-            };
-            match looked {
+            match self.server.health().await.and_then(|health| health.check()) {
                 Ok(()) => silences = 0,
                 Err(error) => {
                     silences += 1;
@@ -249,30 +227,19 @@ struct Run<'a> {
 #[async_trait]
 impl Engine for CogEngine {
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
-        let server = self.server()?;
-        let health = server.health().await?;
+        let health = self.server.health().await?;
         health.check()?;
         self.check_background().await?;
         let model = Model::read(
-            &server.schema().await?,
+            &self.server.schema().await?,
             self.settings.identity(&health.version),
             &self.settings.told(),
         )?;
-        let spec = model.spec.clone();
-        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(model));
-        Ok(vec![spec])
-    }
-
-    fn loaded(&self, model: Digest) -> bool {
-        self.model(model).is_ok()
-    }
-
-    async fn load(&self, model: Digest) -> Result<(), EngineError> {
-        self.model(model).map(drop)
+        Ok(self.models.renew(vec![model]))
     }
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let model = self.model(recipe.model)?;
+        let model = self.models.get(recipe.model, &self.settings)?;
         let runs = if model.repeats { recipe.count() } else { 1 };
         let text = model.spec.media == Media::Text;
         let mut artifacts = Vec::new();
@@ -298,7 +265,7 @@ impl Engine for CogEngine {
                     artifacts.extend(tokio::select! {
                         biased;
                         () = context.cancel.cancelled() => return Err(EngineError::Cancelled),
-                        made = output::pictures(&output, wanted, &**self.server()?) => made?,
+                        made = output::files(&output, (model.spec.media, wanted), &self.server) => made?,
                     });
                 }
             }

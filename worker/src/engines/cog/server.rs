@@ -5,20 +5,21 @@ use std::{future::Future, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use reqwest12::{Certificate, Client, RequestBuilder, Response, StatusCode, Url, header::ACCEPT};
+use reqwest12::{Client, RequestBuilder, Response, StatusCode, Url, header::ACCEPT};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::super::predictor::{
-    Prediction,
-    output::{Fetch, MAX_FILE},
+use super::super::{
+    predictor::{
+        Prediction,
+        output::{Fetch, MAX_FILE},
+    },
+    section::Endpoint,
 };
 use crate::{engine::EngineError, http};
 
 /// Longest wait for an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How often a connection is looked at on which an answer is long in coming.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Largest schema, in bytes.
 const MAX_SCHEMA: usize = 2 << 20;
 /// Largest answer to a prediction, in bytes: four pictures of the hub's limit (32 MiB) in base64.
@@ -94,14 +95,9 @@ pub enum Event {
 }
 
 impl Server {
-    /// The server at an address that ends in `/`.
-    ///
-    /// # Errors
-    /// If this machine can make no client with these authorities.
-    pub fn new(url: Url, authorities: &[Certificate]) -> reqwest12::Result<Self> {
-        let client = Client::builder().tcp_keepalive(KEEPALIVE);
-        let client = authorities.iter().cloned().fold(client, |client, one| client.add_root_certificate(one));
-        Ok(Self { http: client.build()?, url })
+    /// The server of a section.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        Self { http: endpoint.http.clone(), url: endpoint.url.clone() }
     }
 
     /// How it is.

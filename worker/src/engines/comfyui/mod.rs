@@ -15,14 +15,15 @@ mod socket;
 mod widget;
 mod workflow;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
+use riff_hub::{
+    canonical::Digest,
+    model::{Media, ModelSpec},
+    recipe::Recipe,
+};
 use tokio::time::timeout;
 
 pub use self::settings::Settings;
@@ -37,7 +38,7 @@ use self::{
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext, Update},
-    engines::picture,
+    engines::{catalogue::Catalogue, picture, sound},
 };
 
 /// How many questions the server is asked at once.
@@ -47,7 +48,7 @@ const AT_ONCE: usize = 8;
 pub struct ComfyUiEngine {
     settings: Settings,
     server: Server,
-    model: RwLock<Option<Arc<Model>>>,
+    models: Catalogue<Model>,
 }
 
 /// The engine, as the registry wants it.
@@ -58,23 +59,13 @@ pub fn engine(settings: Settings) -> Arc<dyn Engine> {
 impl ComfyUiEngine {
     /// An engine in front of a server, which may be down.
     pub fn new(settings: Settings) -> Self {
-        let server = Server::new(settings.url.clone());
-        Self { settings, server, model: RwLock::default() }
-    }
-
-    fn model(&self, digest: Digest) -> Result<Arc<Model>, EngineError> {
-        let known = self.model.read().unwrap_or_else(PoisonError::into_inner).clone();
-        known.filter(|model| model.spec.digest() == digest).ok_or_else(|| {
-            EngineError::Unavailable(format!(
-                "{} does not serve that version of the workflow any more",
-                self.settings
-            ))
-        })
+        let server = Server::new(&settings.endpoint);
+        Self { settings, server, models: Catalogue::default() }
     }
 
     async fn workflow(&self) -> Result<Workflow, EngineError> {
-        let place = self.settings.workflow.display();
-        let read = tokio::fs::read(&self.settings.workflow).await;
+        let place = self.settings.own.workflow.display();
+        let read = tokio::fs::read(&self.settings.own.workflow).await;
         let file = read.map_err(|error| {
             EngineError::Unavailable(format!(
                 "the workflow {place} cannot be read ({error}): check `workflow`"
@@ -122,7 +113,9 @@ impl ComfyUiEngine {
             let run = Run { server: &self.server, model, client, share, context };
             let entry = run.to_the_end(&model.prompt(recipe, index, &uploaded), &mut events).await?;
             match outcome::read(&entry, model)? {
-                Made::Files(files) => artifacts.extend(self.fetch(files, wanted as usize).await?),
+                Made::Files(files) => {
+                    artifacts.extend(self.fetch(files, model.spec.media, wanted as usize).await?);
+                }
                 Made::Text(text) => {
                     (context.updates)(Update::Text { done: 1.0, text: text.clone() });
                     artifacts.push(Artifact {
@@ -135,25 +128,33 @@ impl ComfyUiEngine {
         Ok(artifacts)
     }
 
-    async fn fetch(&self, files: Vec<File>, wanted: usize) -> Result<Vec<Artifact>, EngineError> {
+    async fn fetch(
+        &self,
+        files: Vec<File>,
+        media: Media,
+        wanted: usize,
+    ) -> Result<Vec<Artifact>, EngineError> {
         let given = files.len();
         if given < wanted {
             return Err(EngineError::Failed(format!(
-                "the workflow gave {given} pictures where {wanted} were asked for; does it save them, and does `outputs` \
-                 say how many?"
+                "the workflow gave {given} {}s where {wanted} were asked for; does it save them, and does `outputs` say how \
+                 many?",
+                media.as_str()
             )));
         }
         if given > wanted {
-            tracing::warn!(engine = %self.settings, given, wanted, "surplus pictures are dropped; set `outputs` to keep them");
+            tracing::warn!(engine = %self.settings, given, wanted, "surplus files are dropped; set `outputs` to keep them");
         }
         let mut artifacts = Vec::with_capacity(wanted);
         for file in files.iter().take(wanted) {
             let bytes = self.server.view(file).await?;
-            artifacts.push(picture::checked(bytes).await.map_err(|wrong| {
-                EngineError::Failed(format!(
-                    "the result {:?} is no picture that Riff shows: {wrong}",
-                    file.filename
-                ))
+            let checked = match media {
+                Media::Audio => sound::checked(bytes),
+                _ => picture::checked(bytes).await,
+            };
+            artifacts.push(checked.map_err(|wrong| {
+                let (name, kind) = (&file.filename, media.as_str());
+                EngineError::Failed(format!("the result {name:?} is no {kind} that Riff shows: {wrong}"))
             })?);
         }
         Ok(artifacts)
@@ -166,27 +167,16 @@ impl Engine for ComfyUiEngine {
         let workflow = self.workflow().await?;
         let told = self.ask(&workflow).await?;
         let model = Model::read(workflow, &told, &self.settings)?;
-        let spec = model.spec.clone();
-        *self.model.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(model));
-        Ok(vec![spec])
-    }
-
-    /// The server loads what it needs when it needs it, and does not say.
-    fn loaded(&self, model: Digest) -> bool {
-        self.model(model).is_ok()
-    }
-
-    async fn load(&self, model: Digest) -> Result<(), EngineError> {
-        self.model(model).map(drop)
+        Ok(self.models.renew(vec![model]))
     }
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let model = self.model(recipe.model)?;
+        let model = self.models.get(recipe.model, &self.settings)?;
         if context.cancel.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         let client = format!("riff-{}", Digest::of_bytes(context.job.as_bytes()));
-        let limit = self.settings.timeout();
+        let limit = self.settings.endpoint.timeout;
         let ended = tokio::select! {
             biased;
             () = context.cancel.cancelled() => Err(EngineError::Cancelled),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use riff_hub::{
     canonical::Digest,
-    model::{Cost, Media, ModelSpec, input},
+    model::{Media, ModelSpec, input},
     recipe::Recipe,
 };
 use serde_json::{Map, Value, json};
@@ -60,6 +60,12 @@ pub struct Told {
     pub classes: BTreeMap<String, Value>,
 }
 
+impl AsRef<ModelSpec> for Model {
+    fn as_ref(&self) -> &ModelSpec {
+        &self.spec
+    }
+}
+
 impl Model {
     /// Puts a workflow and its server together.
     ///
@@ -69,7 +75,7 @@ impl Model {
         check_nodes(&workflow, told)?;
         let wishes = wishes(&workflow, settings)?;
         let mut model = Self {
-            spec: spec(settings),
+            spec: settings.described.spec(settings.own.media),
             repeats: false,
             outputs: workflow.outputs.clone(),
             weights: weights(&workflow),
@@ -81,15 +87,15 @@ impl Model {
             model.mark(name, wish, &workflow, told, &mut properties)?;
         }
         check_files(&workflow, told, &model)?;
-        model.count(settings.outputs, &mut properties);
+        model.count(settings.own.outputs, &mut properties);
         name_flags(&mut properties);
         model.spec.schema = schema_of(properties);
         model.spec.fingerprint = Digest::of_json(&json!({
             "engine": VERSION,
             "workflow": workflow.nodes,
             "server": told.version,
-            "version": settings.version,
-            "outputs": settings.outputs,
+            "version": settings.endpoint.version,
+            "outputs": settings.own.outputs,
             "targets": model.targets.iter().map(|target| (&target.input, &target.node, &target.widget)).collect::<Vec<_>>(),
         }));
         Ok(model)
@@ -173,7 +179,7 @@ impl Model {
             let value = match (target.input.as_str(), target.sent) {
                 (PROMPT, _) => Some(match self.spec.media {
                     Media::Image => recipe.prompt.text().into(),
-                    Media::Text => recipe.prompt.as_str().into(),
+                    Media::Audio | Media::Text => recipe.prompt.as_str().into(),
                 }),
                 (name, Sent::Picture { .. }) => {
                     recipe.text(name).and_then(|name| uploaded.get(name)).map(|name| name.as_str().into())
@@ -217,26 +223,10 @@ fn place<'a>(
     Ok((node, found, class))
 }
 
-fn spec(settings: &Settings) -> ModelSpec {
-    ModelSpec {
-        name: settings.name.clone(),
-        title: settings.title.clone().unwrap_or_else(|| settings.name.clone()),
-        card: settings.card.clone(),
-        license: settings.license.clone(),
-        media: settings.media,
-        schema: Map::new(),
-        fingerprint: Digest::of_bytes(VERSION.as_bytes()),
-        cost: Cost { fixed: settings.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-        mature: settings.mature,
-        overflow: None,
-        examples: Vec::new(),
-    }
-}
-
 /// The marks of the titles, amended by the settings, and those that only the settings have.
 fn wishes(workflow: &Workflow, settings: &Settings) -> Result<Vec<(String, Wish)>, EngineError> {
     let mut wishes = workflow.inputs.clone();
-    for (name, wish) in &settings.inputs {
+    for (name, wish) in &settings.own.inputs {
         marks::check_name(name).map_err(|wrong| EngineError::Unavailable(format!("`inputs` {wrong}")))?;
         let marked: Vec<&mut Wish> =
             wishes.iter_mut().filter(|(known, _)| known == name).map(|(_, wish)| wish).collect();

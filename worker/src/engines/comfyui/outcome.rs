@@ -10,8 +10,9 @@ use crate::{engine::EngineError, engines::is_out_of_memory, http};
 const MAX_FILES: usize = 64;
 /// How many of a server's complaints a message repeats.
 const COMPLAINTS: usize = 3;
-/// Names that nodes give their lists of pictures.
-const LISTS: [&str; 2] = ["images", "gifs"];
+/// Names that nodes give their lists of pictures, and of sounds.
+const PICTURES: [&str; 2] = ["images", "gifs"];
+const SOUNDS: [&str; 1] = ["audio"];
 
 /// What a run gave.
 #[derive(Debug, PartialEq)]
@@ -35,7 +36,8 @@ pub fn read(entry: &Value, model: &Model) -> Result<Made, EngineError> {
         true => in_order(&entry["outputs"]),
     };
     match model.spec.media {
-        Media::Image => files(&nodes).map(Made::Files),
+        Media::Image => files(&nodes, &PICTURES).map(Made::Files),
+        Media::Audio => files(&nodes, &SOUNDS).map(Made::Files),
         Media::Text => text(&nodes).map(Made::Text),
     }
 }
@@ -66,11 +68,11 @@ fn failure(messages: &Value) -> EngineError {
     }
 }
 
-/// The saved pictures; where there are none, those that were only shown.
-fn files(nodes: &[&Value]) -> Result<Vec<File>, EngineError> {
+/// The saved files; where there are none, those that were only shown.
+fn files(nodes: &[&Value], lists: &[&str]) -> Result<Vec<File>, EngineError> {
     let mut files = Vec::new();
     for node in nodes {
-        for file in LISTS.iter().filter_map(|list| node[*list].as_array()).flatten() {
+        for file in lists.iter().filter_map(|list| node[*list].as_array()).flatten() {
             let read = serde_json::from_value::<File>(file.clone());
             files.push(read.map_err(|error| {
                 EngineError::Failed(format!(
@@ -85,9 +87,9 @@ fn files(nodes: &[&Value]) -> Result<Vec<File>, EngineError> {
     }
     match files.len() {
         0..=MAX_FILES => Ok(files),
-        many => Err(EngineError::Input(format!(
-            "the workflow gave {many} pictures; at most {MAX_FILES} are taken"
-        ))),
+        many => {
+            Err(EngineError::Input(format!("the workflow gave {many} files; at most {MAX_FILES} are taken")))
+        }
     }
 }
 

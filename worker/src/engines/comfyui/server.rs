@@ -1,7 +1,7 @@
 //! The server's side of the HTTP API, a method a call:
 //! <https://docs.comfy.org/development/comfyui-server/comms_routes>. Every answer is read within limits.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest12::{
@@ -11,7 +11,14 @@ use reqwest12::{
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{engine::EngineError, engines::is_out_of_memory, http};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::socket::Source;
+use crate::{
+    engine::EngineError,
+    engines::{is_out_of_memory, section::Endpoint},
+    http,
+};
 
 /// Longest wait for an answer that takes no work.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -27,6 +34,7 @@ const FOLDER: &str = "riff";
 pub struct Server {
     http: Client,
     url: Url,
+    tls: Arc<ClientConfig>,
 }
 
 /// What the server made of a prompt.
@@ -62,9 +70,10 @@ pub struct Item {
 }
 
 impl Server {
-    /// The server at an address that ends in `/`.
-    pub fn new(url: Url) -> Self {
-        Self { http: Client::new(), url }
+    /// The server of a section.
+    pub fn new(endpoint: &Endpoint) -> Self {
+        let Endpoint { url, http, tls, .. } = endpoint.clone();
+        Self { http, url, tls }
     }
 
     /// Its version.
@@ -188,12 +197,13 @@ impl Server {
     }
 
     /// Where events of a client come from.
-    pub fn events(&self, client: &str) -> Url {
+    pub fn events(&self, client: &str) -> Source {
         let mut url = self.at("ws", &[]);
         url.query_pairs_mut().append_pair("clientId", client);
-        // `ws` takes the place of `http`, which the settings made sure of; both are special schemes, so this succeeds.
-        let _ = url.set_scheme("ws");
-        url
+        let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+        // All four are special schemes, so this succeeds.
+        let _ = url.set_scheme(scheme);
+        Source { url, tls: self.tls.clone() }
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, more: &[&str]) -> Result<T, EngineError> {

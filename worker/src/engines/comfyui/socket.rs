@@ -1,7 +1,7 @@
 //! What the server tells while it works: the WebSocket of one client, joined again when it is lost.
 //! Messages: <https://docs.comfy.org/development/comfyui-server/comms_messages>.
 
-use std::time::Duration;
+use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, future::BoxFuture};
@@ -11,10 +11,16 @@ use tokio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, pki_types::ServerName},
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    WebSocketStream, client_async_with_config,
     tungstenite::{Message, protocol::WebSocketConfig},
 };
+use tokio_util::either::Either;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -70,7 +76,32 @@ pub enum News {
     Joined,
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+/// Where events come from.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// `ws:` or `wss:`.
+    pub url: Url,
+    /// What a connection with TLS trusts.
+    pub tls: Arc<ClientConfig>,
+}
+
+impl Source {
+    /// A connection to the server, on which nothing was said yet.
+    async fn connect(&self) -> io::Result<Either<TcpStream, TlsStream<TcpStream>>> {
+        let missing = || io::Error::from(io::ErrorKind::InvalidInput);
+        let host = self.url.host_str().ok_or_else(missing)?.trim_matches(['[', ']']).to_owned();
+        let port = self.url.port_or_known_default().ok_or_else(missing)?;
+        let stream = TcpStream::connect((host.as_str(), port)).await?;
+        stream.set_nodelay(true)?;
+        if self.url.scheme() == "ws" {
+            return Ok(Either::Left(stream));
+        }
+        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        TlsConnector::from(self.tls.clone()).connect(name, stream).await.map(Either::Right)
+    }
+}
+
+type Socket = WebSocketStream<Either<TcpStream, TlsStream<TcpStream>>>;
 
 enum State {
     Open(Box<Socket>),
@@ -79,16 +110,16 @@ enum State {
 
 /// The events of one client.
 pub struct Events {
-    url: Url,
+    source: Source,
     state: State,
     wait: Duration,
 }
 
 impl Events {
     /// Begins to listen; the first thing that [`Self::next`] gives is whether the connection is there.
-    pub fn of(url: Url) -> Self {
-        let state = State::Joining(join(url.clone(), Duration::ZERO));
-        Self { url, state, wait: BACKOFF.0 }
+    pub fn of(source: Source) -> Self {
+        let state = State::Joining(join(source.clone(), Duration::ZERO));
+        Self { source, state, wait: BACKOFF.0 }
     }
 
     /// Whether the server can tell something now.
@@ -126,14 +157,14 @@ impl Events {
     }
 
     fn lose(&mut self) -> News {
-        self.state = State::Joining(join(self.url.clone(), self.wait));
+        self.state = State::Joining(join(self.source.clone(), self.wait));
         self.wait = (self.wait * 2).min(BACKOFF.1);
         News::Lost
     }
 }
 
 /// Connects after a while; `None` if that does not work.
-fn join(url: Url, wait: Duration) -> BoxFuture<'static, Option<Socket>> {
+fn join(source: Source, wait: Duration) -> BoxFuture<'static, Option<Socket>> {
     let limits = WebSocketConfig {
         max_message_size: Some(MAX_MESSAGE),
         max_frame_size: Some(MAX_MESSAGE),
@@ -141,8 +172,12 @@ fn join(url: Url, wait: Duration) -> BoxFuture<'static, Option<Socket>> {
     };
     async move {
         sleep(wait).await;
-        let joined = timeout(CONNECT, connect_async_with_config(url.as_str(), Some(limits), true)).await;
-        joined.ok()?.ok().map(|(socket, _)| socket)
+        let joined = async {
+            let stream = source.connect().await.ok()?;
+            let joined = client_async_with_config(source.url.as_str(), stream, Some(limits)).await;
+            joined.ok().map(|(socket, _)| socket)
+        };
+        timeout(CONNECT, joined).await.ok().flatten()
     }
     .boxed()
 }

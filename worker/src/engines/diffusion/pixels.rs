@@ -3,10 +3,7 @@
 use bytes::Bytes;
 use candle_core::{DType, Device, Error, IndexOp, Tensor};
 use image::{DynamicImage, GrayImage, RgbImage, imageops::FilterType};
-use riff_hub::{
-    media::{self, Checked},
-    model::Media,
-};
+use riff_hub::media;
 
 use super::Result;
 use crate::engine::EngineError;
@@ -99,11 +96,8 @@ impl Pixels {
 }
 
 fn decode(bytes: &Bytes, name: &str) -> Result<DynamicImage, EngineError> {
-    match media::check("image/png", Media::Image, bytes) {
-        Ok(Checked::Image(picture)) => Ok(picture),
-        Ok(Checked::Text(_)) => Err(EngineError::Input(format!("{name} is text: choose a picture"))),
-        Err(error) => Err(EngineError::Input(format!("{name} is no picture that can be used: {error}"))),
-    }
+    media::decode(bytes)
+        .map_err(|error| EngineError::Input(format!("{name} is no picture that can be used: {error}")))
 }
 
 fn tensor(picture: &RgbImage, device: &Device) -> Result<Tensor> {

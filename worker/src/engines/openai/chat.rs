@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use image::ImageFormat;
 use riff_hub::{model::input, recipe::Recipe};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +37,7 @@ pub async fn answer(
     let mut question = Question::read(recipe, served.max_tokens)?;
     question.stops.retain(|stop| !stop.is_empty());
     let picture = picture::bytes(recipe, input::IMAGE, context).await?;
-    let picture = picture.map(|bytes| picture::data_url(&bytes, ImageFormat::Png));
+    let picture = picture.map(|bytes| picture::data_url(&bytes, "image/png"));
     loop {
         let body = body(served, recipe, &question, picture.as_deref());
         match attempt(api, &body, &question, context).await {

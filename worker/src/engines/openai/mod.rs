@@ -1,5 +1,6 @@
 //! `openai`: models behind a server that speaks the API of OpenAI: vLLM, llama.cpp, Ollama, llamafile, SGLang, LM Studio and
-//! others. Chats are streamed; pictures come from models that the settings say make them.
+//! others. Chats are streamed; pictures come from models that the settings say make them; models that transcribe are told by their
+//! names.
 //!
 //! It owns what it knows of the server's models and of what they cost. It never loads or unloads any: the server does.
 
@@ -12,32 +13,33 @@ mod fault;
 mod images;
 mod models;
 mod settings;
+mod transcribe;
 mod wire;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use async_trait::async_trait;
-use riff_hub::{
-    canonical::Digest,
-    model::{Media, ModelSpec},
-    recipe::Recipe,
-};
+use riff_hub::{model::ModelSpec, recipe::Recipe};
 use tokio::time::timeout;
 
 pub use self::settings::Settings;
-use self::{cost::Costs, models::Served};
+use self::{
+    cost::Costs,
+    models::{Served, Task},
+};
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
+    engines::catalogue::Catalogue,
     http,
 };
 
 /// The engine in front of one server.
 pub struct OpenAiEngine {
     settings: Settings,
-    served: RwLock<Vec<(Digest, Arc<Served>)>>,
+    models: Catalogue<Served>,
     /// By the server's name of the model.
     costs: Mutex<HashMap<String, Costs>>,
     /// Models of the settings that the server did not list last time.
@@ -47,12 +49,7 @@ pub struct OpenAiEngine {
 impl OpenAiEngine {
     /// An engine that has not asked its server anything yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, served: RwLock::default(), costs: Mutex::default(), unlisted: Mutex::default() }
-    }
-
-    fn served(&self, model: Digest) -> Option<Arc<Served>> {
-        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        served.iter().find(|(digest, _)| *digest == model).map(|(_, served)| served.clone())
+        Self { settings, models: Catalogue::default(), costs: Mutex::default(), unlisted: Mutex::default() }
     }
 
     fn costs<T>(&self, id: &str, change: impl FnOnce(&mut Costs) -> T) -> T {
@@ -78,10 +75,11 @@ impl OpenAiEngine {
         context: &RunContext,
     ) -> Result<Vec<Artifact>, EngineError> {
         let api = &self.settings.api;
-        if served.spec.media == Media::Image {
-            return images::paint(api, served, recipe, context).await;
-        }
-        let (text, measured) = chat::answer(api, served, recipe, context).await?;
+        let (text, measured) = match served.task {
+            Task::Paint => return images::paint(api, served, recipe, context).await,
+            Task::Transcribe => (transcribe::write(api, served, recipe, context).await?, None),
+            Task::Chat => chat::answer(api, served, recipe, context).await?,
+        };
         if let Some(measured) = measured {
             self.costs(&served.id, |costs| costs.learn(measured));
         }
@@ -111,27 +109,15 @@ impl Engine for OpenAiEngine {
             )));
         }
         self.warn_of(unlisted);
-        for one in served.iter_mut().filter(|one| one.spec.media == Media::Text) {
+        for one in served.iter_mut().filter(|one| one.task == Task::Chat) {
             one.spec.cost = self.costs(&one.id, Costs::announced);
         }
-        let specs = served.iter().map(|one| one.spec.clone()).collect();
-        let served = served.into_iter().map(|one| (one.spec.digest(), Arc::new(one))).collect();
-        *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
-        Ok(specs)
-    }
-
-    /// The server loads what it needs when it needs it, and does not say.
-    fn loaded(&self, model: Digest) -> bool {
-        self.served(model).is_some()
-    }
-
-    async fn load(&self, model: Digest) -> Result<(), EngineError> {
-        self.served(model).map(drop).ok_or_else(unknown)
+        Ok(self.models.renew(served))
     }
 
     /// Dropping the call closes its connection, which is how servers hear that nobody wants the answer any more.
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let served = self.served(recipe.model).ok_or_else(unknown)?;
+        let served = self.models.get(recipe.model, &self.settings)?;
         let limit = self.settings.timeout;
         tokio::select! {
             biased;
@@ -141,10 +127,6 @@ impl Engine for OpenAiEngine {
             }),
         }
     }
-}
-
-fn unknown() -> EngineError {
-    EngineError::Failed("this worker has no such model any more".to_owned())
 }
 
 /// The engine, as the registry wants it.

@@ -17,7 +17,10 @@ const PATIENCE: f64 = 120.0;
 /// Longest run where the section does not say.
 const TIMEOUT: f64 = 1_800.0;
 /// What a request is made of; `extra` may not set it.
-const OURS: [&str; 13] = [
+const OURS: [&str; 16] = [
+    "file",
+    "language",
+    "response_format",
     "model",
     "messages",
     "prompt",
@@ -125,6 +128,8 @@ pub(super) struct Model {
     pub media: Option<Media>,
     /// Whether it looks at pictures.
     pub vision: Option<bool>,
+    /// Whether it writes down what is said in a sound; told by the id, if left out.
+    pub transcribes: Option<bool>,
     /// Whether it changes pictures.
     pub edits: bool,
     /// The sizes of its pictures; empty: any.
@@ -153,6 +158,7 @@ struct ModelKeys {
     license: Option<String>,
     media: Option<Media>,
     vision: Option<bool>,
+    transcribes: Option<bool>,
     #[serde(default)]
     edits: bool,
     #[serde(default)]
@@ -204,8 +210,18 @@ impl Model {
         if keys.max_count.is_some_and(|count| !(1..=16).contains(&count)) {
             return Err(format!("max_count of the model {id:?} must be a whole number from 1 to 16"));
         }
+        if keys.transcribes == Some(true)
+            && (media.is_some_and(|media| media != Media::Text) || vision.is_some())
+        {
+            return Err(format!(
+                "the model {id:?} has transcribes, and media or vision: what transcribes takes sound and gives text"
+            ));
+        }
+        if media == Some(Media::Audio) {
+            return Err(format!("the model {id:?} has media = \"audio\": write \"text\" or \"image\""));
+        }
         check_common(name.as_deref(), keys.max_tokens, &keys.extra)?;
-        let ModelKeys { max_count, max_tokens, version, extra, mature, .. } = keys;
+        let ModelKeys { transcribes, max_count, max_tokens, version, extra, mature, .. } = keys;
         Ok(Self {
             id,
             name,
@@ -214,6 +230,7 @@ impl Model {
             license,
             media,
             vision,
+            transcribes,
             edits,
             sizes,
             inputs,

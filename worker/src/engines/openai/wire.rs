@@ -1,5 +1,6 @@
 //! What servers say, as leniently as they differ: <https://platform.openai.com/docs/api-reference/chat-streaming>,
-//! <https://platform.openai.com/docs/api-reference/images/object>, and the additions of
+//! <https://platform.openai.com/docs/api-reference/images/object>,
+//! <https://platform.openai.com/docs/api-reference/audio/json-object>, and the additions of
 //! [llama.cpp](https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md) and
 //! [vLLM](https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html).
 
@@ -45,6 +46,13 @@ impl Listed {
         let modalities = self.architecture.as_ref().and_then(|it| it.get("input_modalities"));
         modalities.and_then(Value::as_array).is_some_and(|all| all.iter().any(|one| one == "image"))
     }
+}
+
+/// `POST /audio/transcriptions`.
+#[derive(Debug, Deserialize)]
+pub struct Transcript {
+    /// What is said.
+    pub text: String,
 }
 
 /// A part of a streamed answer, or all of one that is not streamed.

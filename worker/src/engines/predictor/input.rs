@@ -2,8 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use image::ImageFormat;
-use riff_hub::canonical::Digest;
+use riff_hub::{canonical::Digest, media, model::Media};
 use serde_json::{Map, Value, json};
 
 use super::openapi::{Components, Listed, Need, is, is_file};
@@ -16,41 +15,45 @@ use crate::{
 const SIDE: (i64, i64) = (16, 2_048);
 /// Pixels of a side where the model has no default of its own.
 const USUAL_SIDE: f64 = 1_024.0;
+/// Parts of names of inputs that take sound; all other files are pictures.
+const SOUNDS: [&str; 7] = ["audio", "sound", "speech", "voice", "music", "song", "melody"];
 /// Longest title and description that are taken over, in characters.
 const MAX_TITLE: usize = 60;
 const MAX_HELP: usize = 500;
 
-/// How a picture that a recipe names gets to where the model runs.
+/// How a file that a recipe names gets to where the model runs.
 #[async_trait]
 pub trait Carry: Send + Sync {
-    /// An address that the model finds the picture at: a data URL, or where it was put.
+    /// An address that the model finds the file at: a data URL, or where it was put.
     ///
     /// # Errors
-    /// [`EngineError::Input`] if it is no picture; what [`Files::get`] says.
+    /// [`EngineError::Input`] if it is neither a picture nor a sound; what [`Files::get`] says.
     async fn carry(&self, blob: Digest) -> Result<String, EngineError>;
 }
 
-/// Pictures that go along in the request.
+/// Files that go along in the request.
 pub struct Inline<'a>(pub &'a dyn Files);
 
 #[async_trait]
 impl Carry for Inline<'_> {
     async fn carry(&self, blob: Digest) -> Result<String, EngineError> {
-        let (bytes, format) = fetched(blob, self.0).await?;
-        Ok(picture::data_url(&bytes, format))
+        let (bytes, media_type) = fetched(blob, self.0).await?;
+        Ok(picture::data_url(&bytes, media_type))
     }
 }
 
-/// A picture that a recipe names, and what it is.
+/// A file that a recipe names, and its media type.
 ///
 /// # Errors
 /// As [`Carry::carry`].
-pub async fn fetched(blob: Digest, files: &dyn Files) -> Result<(Bytes, ImageFormat), EngineError> {
+pub async fn fetched(blob: Digest, files: &dyn Files) -> Result<(Bytes, &'static str), EngineError> {
     let bytes = files.get(blob).await?;
-    let format = image::guess_format(&bytes).map_err(|_| {
-        EngineError::Input(format!("the file {blob} is not a picture: a PNG, JPEG or WebP was expected"))
+    let media_type = media::type_of(&bytes).ok_or_else(|| {
+        EngineError::Input(format!(
+            "the file {blob} is neither a picture nor a sound: a PNG, JPEG or WebP, or a WAV, MP3, Ogg or FLAC was expected"
+        ))
     })?;
-    Ok((bytes, format))
+    Ok((bytes, media_type))
 }
 
 /// How a value is sent.
@@ -60,13 +63,15 @@ pub enum Sent {
     Plain,
     /// As it is; nothing for empty text.
     Text,
-    /// A picture, by the name of its blob.
-    Picture {
+    /// A picture or a sound, by the name of its blob.
+    File {
+        /// Which of them.
+        media: Media,
         /// Whether the model does without.
         need: Need,
     },
-    /// Pictures.
-    Pictures,
+    /// Several.
+    Files,
     /// Not at all: the engine itself goes by it.
     Never,
 }
@@ -84,24 +89,25 @@ impl Input {
     /// The value for the server, if it is sent at all.
     ///
     /// # Errors
-    /// [`EngineError::Input`] if a picture is needed and none is named; what [`Carry::carry`] says.
-    pub async fn value(&self, value: &Value, pictures: &dyn Carry) -> Result<Option<Value>, EngineError> {
+    /// [`EngineError::Input`] if a file is needed and none is named; what [`Carry::carry`] says.
+    pub async fn value(&self, value: &Value, files: &dyn Carry) -> Result<Option<Value>, EngineError> {
         match self.sent {
             Sent::Never => Ok(None),
             Sent::Plain => Ok((!value.is_null()).then(|| value.clone())),
             Sent::Text => Ok((value.as_str() != Some("")).then(|| value.clone())),
-            Sent::Picture { need } => match (value.as_str().unwrap_or_default(), need) {
+            Sent::File { media, need } => match (value.as_str().unwrap_or_default(), need) {
                 ("", Need::Optional) => Ok(None),
                 ("", Need::Required) => Err(EngineError::Input(format!(
-                    "the model needs a picture: give one with --{}",
+                    "the model needs {}: give one with --{}",
+                    media.words(),
                     self.name.replace('_', "-")
                 ))),
-                (name, _) => Ok(Some(address(name, pictures).await?)),
+                (name, _) => Ok(Some(address(name, files).await?)),
             },
-            Sent::Pictures => {
+            Sent::Files => {
                 let mut urls = Vec::new();
                 for name in value.as_array().into_iter().flatten().filter_map(Value::as_str) {
-                    urls.push(address(name, pictures).await?);
+                    urls.push(address(name, files).await?);
                 }
                 Ok((!urls.is_empty()).then_some(Value::Array(urls)))
             }
@@ -109,8 +115,8 @@ impl Input {
     }
 }
 
-async fn address(name: &str, pictures: &dyn Carry) -> Result<Value, EngineError> {
-    Ok(pictures.carry(picture::blob(name)?).await?.into())
+async fn address(name: &str, files: &dyn Carry) -> Result<Value, EngineError> {
+    Ok(files.carry(picture::blob(name)?).await?.into())
 }
 
 /// An input as the hub sees it.
@@ -133,20 +139,33 @@ pub fn read(listed: &Listed, components: &Components<'_>) -> Result<Option<Prope
         let default = schema.get("default").and_then(Value::as_bool).unwrap_or(false);
         (json!({"type": "boolean", "default": default}), Sent::Plain)
     } else if is_file(schema) {
-        (json!({"type": "string", "x-media": "image", "default": ""}), Sent::Picture { need })
+        let media = media_of(&listed.name);
+        let mut file = json!({"type": "string", "x-media": media, "default": ""});
+        if (media, need) == (Media::Audio, Need::Required) {
+            file["x-required"] = true.into();
+        }
+        (file, Sent::File { media, need })
     } else if is(schema, "string") {
         if is_secret(schema) {
             return Ok(None);
         }
         (text(schema), Sent::Text)
     } else if is(schema, "array") {
-        array(&components.items(schema)?, schema)
+        array(&listed.name, &components.items(schema)?, schema)
     } else {
         let default = schema.get("default").cloned().unwrap_or(Value::Null);
         (json!({"default": default, "x-hidden": true}), Sent::Plain)
     };
     describe(&mut made, schema);
     Ok(made.as_object().cloned().map(|schema| Property { schema, sent }))
+}
+
+/// What a file is, by its input's name: documents say no more than that it is one.
+fn media_of(name: &str) -> Media {
+    match SOUNDS.iter().any(|part| name.to_lowercase().contains(part)) {
+        true => Media::Audio,
+        false => Media::Image,
+    }
 }
 
 fn is_secret(schema: &Map<String, Value>) -> bool {
@@ -251,10 +270,10 @@ fn text(schema: &Map<String, Value>) -> Value {
     }
 }
 
-fn array(items: &Map<String, Value>, schema: &Map<String, Value>) -> (Value, Sent) {
+fn array(name: &str, items: &Map<String, Value>, schema: &Map<String, Value>) -> (Value, Sent) {
     if is_file(items) {
-        let items = json!({"type": "string", "x-media": "image"});
-        return (json!({"type": "array", "items": items, "default": []}), Sent::Pictures);
+        let items = json!({"type": "string", "x-media": media_of(name)});
+        return (json!({"type": "array", "items": items, "default": []}), Sent::Files);
     }
     let default =
         schema.get("default").filter(|default| default.is_array()).cloned().unwrap_or_else(|| json!([]));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use riff_hub::{
     canonical::Digest,
-    model::{Cost, Media, ModelSpec, Overflow, input},
+    model::{Media, ModelSpec, Overflow, input},
     recipe::Recipe,
 };
 use serde_json::{Map, Value, json};
@@ -16,7 +16,10 @@ use super::{
 };
 use crate::{
     engine::EngineError,
-    engines::inputs::{name_flags, own_name, probe, schema_of},
+    engines::{
+        inputs::{name_flags, own_name, probe, schema_of},
+        section::Described,
+    },
 };
 
 /// Changes whenever the same recipe would be sent differently.
@@ -40,24 +43,16 @@ const MOST: (u32, u32) = (16, 4);
 /// What an operator says of a model, beside what its document says.
 #[derive(Debug, Clone, Copy)]
 pub struct Told<'a> {
-    /// Name for members.
-    pub name: &'a str,
-    /// Name for people; the name, if left out.
-    pub title: Option<&'a str>,
-    /// What it is, and what it is not.
-    pub card: &'a str,
-    /// SPDX expression of the weights' licence.
-    pub license: &'a str,
-    /// Whether its results are for adults.
-    pub mature: bool,
+    /// What it is.
+    pub described: &'a Described,
     /// The input that gets the prompt; found by its name, if left out.
     pub prompt: Option<&'a str>,
     /// Inputs with a fixed value.
     pub inputs: &'a BTreeMap<String, Value>,
+    /// What the files are that it gives; pictures, if left out.
+    pub media: Option<Media>,
     /// How many pictures a model gives that returns a list and has no input for their number.
     pub outputs: u32,
-    /// Seconds that one run is expected to take.
-    pub seconds: f64,
     /// Set where it is served as overflow.
     pub overflow: Option<Overflow>,
 }
@@ -94,6 +89,12 @@ pub struct Model {
     inputs: BTreeMap<String, Input>,
 }
 
+impl AsRef<ModelSpec> for Model {
+    fn as_ref(&self) -> &ModelSpec {
+        &self.spec
+    }
+}
+
 impl Model {
     /// Reads a document.
     ///
@@ -102,10 +103,10 @@ impl Model {
     pub fn read(document: &Value, identity: Identity<'_>, told: &Told<'_>) -> Result<Self, EngineError> {
         let components = Components::of(document)?;
         let output = components.named("Output")?;
-        let (media, join) = media(&output, &components)?;
+        let (media, join) = media(&output, &components, told.media)?;
         let listed = components.inputs()?;
         let mut model = Self {
-            spec: spec(told, media),
+            spec: ModelSpec { overflow: told.overflow, ..told.described.spec(media) },
             streams: streams(document),
             join,
             repeats: false,
@@ -133,18 +134,13 @@ impl Model {
     /// The inputs for the model, for the run with a number (from 0) of those that a recipe takes.
     ///
     /// # Errors
-    /// [`EngineError::Input`] for pictures that are needed and not there.
-    pub async fn request(
-        &self,
-        recipe: &Recipe,
-        run: u32,
-        pictures: &dyn Carry,
-    ) -> Result<Value, EngineError> {
+    /// [`EngineError::Input`] for files that are needed and not there.
+    pub async fn request(&self, recipe: &Recipe, run: u32, files: &dyn Carry) -> Result<Value, EngineError> {
         let mut request: Map<String, Value> = self.fixed.clone().into_iter().collect();
         if let Some(prompt) = &self.prompt {
             let words = match self.spec.media {
                 Media::Image => recipe.prompt.text(),
-                Media::Text => recipe.prompt.as_str().to_owned(),
+                Media::Audio | Media::Text => recipe.prompt.as_str().to_owned(),
             };
             request.insert(prompt.clone(), words.into());
         }
@@ -152,7 +148,7 @@ impl Model {
             let Some(input) = self.inputs.get(name) else {
                 continue;
             };
-            if let Some(value) = input.value(value, pictures).await? {
+            if let Some(value) = input.value(value, files).await? {
                 request.insert(input.name.clone(), value);
             }
         }
@@ -204,34 +200,35 @@ impl Model {
     }
 }
 
-fn spec(told: &Told<'_>, media: Media) -> ModelSpec {
-    ModelSpec {
-        name: told.name.to_owned(),
-        title: told.title.unwrap_or(told.name).to_owned(),
-        card: told.card.to_owned(),
-        license: told.license.to_owned(),
-        media,
-        schema: Map::new(),
-        fingerprint: Digest::of_bytes(VERSION.as_bytes()),
-        cost: Cost { fixed: told.seconds, per_megapixel: 0.0, per_token: 0.0, load: 0.0 },
-        mature: told.mature,
-        overflow: told.overflow,
-        examples: Vec::new(),
-    }
-}
-
-/// What a model makes, by the type of its output: files are pictures, everything else is shown as text.
-fn media(output: &Map<String, Value>, components: &Components<'_>) -> Result<(Media, Join), EngineError> {
+/// What a model makes, by the type of its output: files are pictures unless the operator says that they are sound, everything
+/// else is shown as text.
+fn media(
+    output: &Map<String, Value>,
+    components: &Components<'_>,
+    told: Option<Media>,
+) -> Result<(Media, Join), EngineError> {
     let has_file = |schema: &Map<String, Value>| -> Result<bool, EngineError> {
         Ok(is_file(schema) || is_file(&components.items(schema)?))
     };
-    let mut pictures = has_file(output)?;
+    let mut files = has_file(output)?;
     for field in output.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values) {
-        pictures |= has_file(&components.resolve(field, 8)?)?;
+        files |= has_file(&components.resolve(field, 8)?)?;
     }
     let seamless = ["x-cog-array-type", "x-cog-array-display"].iter().any(|key| output.contains_key(*key));
     let join = if seamless { Join::Seamless } else { Join::Lines };
-    Ok((if pictures { Media::Image } else { Media::Text }, join))
+    let media = match (files, told) {
+        (true, None) => Media::Image,
+        (true, Some(media @ (Media::Image | Media::Audio))) => media,
+        (false, None | Some(Media::Text)) => Media::Text,
+        (_, Some(media)) => {
+            let given = if files { "files" } else { "text" };
+            return Err(EngineError::Unavailable(format!(
+                "the model gives {given}, and `media` says that it makes {}: correct it, or leave it out",
+                media.words()
+            )));
+        }
+    };
+    Ok((media, join))
 }
 
 fn streams(document: &Value) -> bool {

@@ -1,10 +1,10 @@
-//! A prediction's output as results: pictures from data URLs and addresses, or text.
+//! A prediction's output as results: pictures and sound from data URLs and addresses, or text.
 
 use async_trait::async_trait;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use image::ImageFormat;
 use reqwest12::Url;
+use riff_hub::{media, model::Media};
 use serde_json::Value;
 
 use crate::{
@@ -40,11 +40,15 @@ pub enum Join {
     Lines,
 }
 
-/// The first `wanted` pictures of an output.
+/// The first `wanted` pictures, or sounds, of an output.
 ///
 /// # Errors
-/// [`EngineError::Failed`] if there are fewer, [`EngineError::Input`] if they are no pictures or far too many.
-pub async fn pictures(output: &Value, wanted: u32, from: &dyn Fetch) -> Result<Vec<Artifact>, EngineError> {
+/// [`EngineError::Failed`] if there are fewer, [`EngineError::Input`] if they are none or far too many.
+pub async fn files(
+    output: &Value,
+    (media, wanted): (Media, u32),
+    from: &dyn Fetch,
+) -> Result<Vec<Artifact>, EngineError> {
     let mut files = Vec::new();
     collect(output, MAX_DEPTH, &mut files);
     let wanted = wanted as usize;
@@ -56,19 +60,16 @@ pub async fn pictures(output: &Value, wanted: u32, from: &dyn Fetch) -> Result<V
     if files.len() < wanted {
         let given = files.len();
         return Err(EngineError::Failed(format!(
-            "the model gave {given} pictures where {wanted} were asked for"
+            "the model gave {given} {}s where {wanted} were asked for",
+            media.as_str()
         )));
     }
     if files.len() > wanted {
-        tracing::warn!(
-            given = files.len(),
-            wanted,
-            "surplus pictures are dropped; set `outputs` to keep them"
-        );
+        tracing::warn!(given = files.len(), wanted, "surplus files are dropped; set `outputs` to keep them");
     }
     let mut artifacts = Vec::with_capacity(wanted);
     for (index, file) in files.into_iter().take(wanted).enumerate() {
-        artifacts.push(picture(index + 1, fetch(file, from).await?)?);
+        artifacts.push(artifact(media, index + 1, fetch(file, from).await?)?);
     }
     Ok(artifacts)
 }
@@ -108,14 +109,17 @@ async fn fetch(file: &str, from: &dyn Fetch) -> Result<Bytes, EngineError> {
     Ok(bytes.into())
 }
 
-fn picture(number: usize, bytes: Bytes) -> Result<Artifact, EngineError> {
-    let format = image::guess_format(&bytes).ok();
-    let shown = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP];
-    match format.filter(|format| shown.contains(format)) {
-        Some(format) => Ok(Artifact { media_type: format.to_mime_type().into(), bytes }),
+fn artifact(media: Media, number: usize, bytes: Bytes) -> Result<Artifact, EngineError> {
+    let (kind, expected) = match media {
+        Media::Audio => ("audio/", "a WAV, MP3, Ogg or FLAC sound"),
+        _ => ("image/", "a PNG, JPEG or WebP picture"),
+    };
+    let found = media::type_of(&bytes);
+    match found.filter(|found| found.starts_with(kind)) {
+        Some(found) => Ok(Artifact { media_type: found.into(), bytes }),
         None => Err(EngineError::Input(format!(
-            "result {number} of the model is {} of {} bytes, where a PNG, JPEG or WebP picture was expected",
-            format.map_or("a file of another kind", |format| format.to_mime_type()),
+            "result {number} of the model is {} of {} bytes, where {expected} was expected",
+            found.unwrap_or("a file of another kind"),
             bytes.len()
         ))),
     }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use eventsource_stream::Event;
 use futures::Stream;
-use image::ImageFormat;
 use reqwest12::{
     Client, RequestBuilder, Response, StatusCode, Url,
     header::{ACCEPT, AUTHORIZATION, HeaderValue},
@@ -201,7 +200,7 @@ impl Api {
     }
 
     /// Puts a picture where models find it; gives the address.
-    pub async fn upload(&self, bytes: Bytes, format: ImageFormat) -> Result<String, Fault> {
+    pub async fn upload(&self, bytes: Bytes, media_type: &str) -> Result<String, Fault> {
         #[derive(Deserialize)]
         struct Kept {
             urls: Address,
@@ -211,9 +210,9 @@ impl Api {
             get: String,
         }
         let length = bytes.len() as u64;
-        let name = format!("picture.{}", format.extensions_str().first().unwrap_or(&"png"));
-        let part = Part::stream_with_length(bytes, length).file_name(name).mime_str(format.to_mime_type());
-        let part = part.map_err(|error| Fault::Refused(format!("the picture cannot be sent: {error}")))?;
+        let name = format!("file.{}", media_type.rsplit('/').next().unwrap_or_default());
+        let part = Part::stream_with_length(bytes, length).file_name(name).mime_str(media_type);
+        let part = part.map_err(|error| Fault::Refused(format!("the file cannot be sent: {error}")))?;
         let form = Form::new().part("content", part);
         let kept: Kept = self.json(self.calls.post(self.at("files")?).multipart(form)).await?;
         Ok(kept.urls.get)

@@ -13,7 +13,7 @@ mod run;
 mod settings;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -36,6 +36,7 @@ use self::{
     run::{Account, Run},
 };
 use super::{
+    catalogue::Catalogue,
     picture,
     predictor::{
         input::{Carry, fetched},
@@ -48,7 +49,7 @@ use crate::engine::{Artifact, Engine, EngineError, Files, RunContext};
 
 /// How long nothing is sent after the account was refused: somebody has to see to it first.
 const CLOSED: Duration = Duration::from_secs(600);
-/// Largest picture that goes along in a request, in bytes; larger ones are uploaded first:
+/// Largest file that goes along in a request, in bytes; larger ones are uploaded first:
 /// <https://replicate.com/docs/topics/predictions/input-files>.
 const INLINE: usize = 256 << 10;
 
@@ -56,7 +57,7 @@ const INLINE: usize = 256 << 10;
 pub struct ReplicateEngine {
     settings: Settings,
     account: Account,
-    served: RwLock<Vec<(Digest, Arc<Served>)>>,
+    models: Catalogue<Served>,
     /// Until when nothing is sent, and why.
     closed: Mutex<Option<(Instant, String)>>,
     /// What was left out last time, and why.
@@ -69,6 +70,12 @@ pub struct Served {
     place: Place,
     price: Price,
     timeout: Duration,
+}
+
+impl AsRef<ModelSpec> for Served {
+    fn as_ref(&self) -> &ModelSpec {
+        &self.model.spec
+    }
 }
 
 /// The engine, as the registry wants it.
@@ -88,18 +95,10 @@ impl ReplicateEngine {
         Self {
             settings,
             account,
-            served: RwLock::default(),
+            models: Catalogue::default(),
             closed: Mutex::default(),
             left_out: Mutex::default(),
         }
-    }
-
-    fn served(&self, model: Digest) -> Result<Arc<Served>, EngineError> {
-        let served = self.served.read().unwrap_or_else(PoisonError::into_inner);
-        let found = served.iter().find(|(digest, _)| *digest == model).map(|(_, served)| served.clone());
-        found.ok_or_else(|| {
-            EngineError::Unavailable(format!("{} does not serve that version any more", self.settings))
-        })
     }
 
     /// Sends nothing for a while.
@@ -122,7 +121,8 @@ impl ReplicateEngine {
         })?;
         let most = model.price.most(model.timeout);
         self.account.ledger(move |ledger, now| ledger.allows(most, now)).await?;
-        let told = model.told(&described.description, self.settings.overflow);
+        let card = model.described(&described.description);
+        let told = model.told(&card, self.settings.overflow);
         Ok(Served {
             model: Model::read(&described.document, Identity::Container(&described.version), &told)?,
             place: described.place,
@@ -143,7 +143,7 @@ impl ReplicateEngine {
     }
 }
 
-/// Pictures that go along where they are small, and are uploaded where they are not.
+/// Files that go along where they are small, and are uploaded where they are not.
 struct Uploads<'a> {
     files: &'a dyn Files,
     api: &'a Api,
@@ -152,10 +152,10 @@ struct Uploads<'a> {
 #[async_trait]
 impl Carry for Uploads<'_> {
     async fn carry(&self, blob: Digest) -> Result<String, EngineError> {
-        let (bytes, format) = fetched(blob, self.files).await?;
+        let (bytes, media_type) = fetched(blob, self.files).await?;
         match bytes.len() <= INLINE {
-            true => Ok(picture::data_url(&bytes, format)),
-            false => Ok(self.api.upload(bytes, format).await?),
+            true => Ok(picture::data_url(&bytes, media_type)),
+            false => Ok(self.api.upload(bytes, media_type).await?),
         }
     }
 }
@@ -176,23 +176,11 @@ impl Engine for ReplicateEngine {
             return Err(EngineError::Unavailable(first.to_string()));
         }
         self.warn_of(left_out.iter().map(ToString::to_string).collect());
-        let specs = served.iter().map(|one| one.model.spec.clone()).collect();
-        let served = served.into_iter().map(|one| (one.model.spec.digest(), Arc::new(one))).collect();
-        *self.served.write().unwrap_or_else(PoisonError::into_inner) = served;
-        Ok(specs)
+        Ok(self.models.renew(served))
     }
 
     fn left_out(&self) -> Vec<String> {
         self.left_out.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The service loads what it needs when it needs it.
-    fn loaded(&self, model: Digest) -> bool {
-        self.served(model).is_ok()
-    }
-
-    async fn load(&self, model: Digest) -> Result<(), EngineError> {
-        self.served(model).map(drop)
     }
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
@@ -200,7 +188,7 @@ impl Engine for ReplicateEngine {
             return Err(EngineError::Cancelled);
         }
         self.check_open()?;
-        let served = self.served(recipe.model)?;
+        let served = self.models.get(recipe.model, &self.settings)?;
         let model = &served.model;
         let runs = if model.repeats { recipe.count() } else { 1 };
         let text = model.spec.media == Media::Text;
@@ -219,7 +207,7 @@ impl Engine for ReplicateEngine {
             }
             let wanted = if model.repeats { 1 } else { recipe.count() };
             artifacts.extend(tokio::select! {
-                made = output::pictures(&output, wanted, &*self.account.api) => made?,
+                made = output::files(&output, (model.spec.media, wanted), &*self.account.api) => made?,
                 () = context.cancel.cancelled() => return Err(EngineError::Cancelled),
             });
         }

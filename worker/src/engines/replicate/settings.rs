@@ -10,14 +10,15 @@ use std::{
 };
 
 use reqwest12::{Url, header::HeaderValue};
-use riff_hub::model::Overflow;
+use riff_hub::model::{Media, Overflow};
 use serde::{Deserialize, Deserializer, de::Error};
 use serde_json::Value;
 
 use super::{
     super::{
-        keys::{expected, is_digest, one, outputs, seconds, unknown_licence},
+        keys::{is_digest, one, outputs},
         predictor::model::Told,
+        section::{Described, Entry},
     },
     money::{Price, Usd},
 };
@@ -94,27 +95,33 @@ pub(super) struct Model {
     pub price: Price,
     /// After which the API stops a run.
     pub timeout: Duration,
+    described: Described,
     keys: ModelKeys,
 }
 
 impl Model {
     /// What members call it.
     pub fn name(&self) -> &str {
-        &self.keys.name
+        &self.described.name
     }
 
-    /// What is said here of it. `card` is what the API says, where nothing else does.
-    pub fn told<'a>(&'a self, card: &'a str, overflow: Overflow) -> Told<'a> {
+    /// What it is; `card` is what the API says, where the settings have none.
+    pub fn described(&self, card: &str) -> Described {
+        let mut described = self.described.clone();
+        if described.card.is_empty() {
+            card.clone_into(&mut described.card);
+        }
+        described
+    }
+
+    /// What is said here of it, beside what it is.
+    pub fn told<'a>(&'a self, described: &'a Described, overflow: Overflow) -> Told<'a> {
         Told {
-            name: &self.keys.name,
-            title: self.keys.title.as_deref(),
-            card: self.keys.card.as_deref().unwrap_or(card),
-            license: &self.keys.license,
-            mature: self.keys.mature,
+            described,
             prompt: self.keys.prompt.as_deref(),
             inputs: &self.keys.inputs,
+            media: self.keys.media,
             outputs: self.keys.outputs,
-            seconds: self.keys.seconds,
             overflow: Some(overflow),
         }
     }
@@ -132,28 +139,19 @@ struct Keys {
     ledger: PathBuf,
     #[serde(default = "overflow_after")]
     overflow_after_seconds: f64,
-    models: Vec<ModelKeys>,
+    models: Vec<Entry<ModelKeys>>,
 }
 
-/// What the table of a model has, as it is written.
+/// What the table of a model has beside its description, as it is written.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ModelKeys {
     id: Id,
-    name: String,
-    title: Option<String>,
-    card: Option<String>,
-    #[serde(default = "unknown_licence")]
-    license: String,
-    #[serde(default)]
-    mature: bool,
     prompt: Option<String>,
+    media: Option<Media>,
     #[serde(default)]
     inputs: BTreeMap<String, Value>,
     #[serde(default = "one", deserialize_with = "outputs")]
     outputs: u32,
-    #[serde(default = "expected", deserialize_with = "seconds")]
-    seconds: f64,
     #[serde(default = "longest")]
     timeout_seconds: f64,
     usd_per_second: Option<f64>,
@@ -201,9 +199,9 @@ impl TryFrom<Keys> for Settings {
     }
 }
 
-impl TryFrom<ModelKeys> for Model {
+impl TryFrom<Entry<ModelKeys>> for Model {
     type Error = String;
-    fn try_from(keys: ModelKeys) -> Result<Self, String> {
+    fn try_from(Entry { described, own: keys }: Entry<ModelKeys>) -> Result<Self, String> {
         let price = match (keys.usd_per_second, keys.usd_per_run) {
             (Some(usd), None) => Price::Second(Usd::of("usd_per_second", usd)?),
             (None, Some(usd)) => Price::Run(Usd::of("usd_per_run", usd)?),
@@ -221,7 +219,7 @@ impl TryFrom<ModelKeys> for Model {
             ));
         }
         let timeout = Duration::from_secs(keys.timeout_seconds.ceil() as u64);
-        Ok(Self { id: keys.id.clone(), price, timeout, keys })
+        Ok(Self { id: keys.id.clone(), price, timeout, described, keys })
     }
 }
 

@@ -5,45 +5,31 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use riff_worker::engine::{Artifact, Engine, EngineError, RunContext};
+use riff_worker::engine::{Engine, EngineError};
 use serde_json::{Value, json};
 
 use super::{Fake, engine, painter, run, server::LOGIN, small, with_server};
 use crate::{
     answers::{answers, html},
     bodies::{endless, hanging, truncated},
+    ends::{self, another_version, cancelled, failed, input, unavailable},
     suite::{recipe, watched},
     support::free_port,
 };
 
-fn unavailable(error: &EngineError, reason: &str) {
-    assert!(
-        matches!(error, EngineError::Unavailable(said) if said.contains(reason)),
-        "{error:?} says {reason:?}"
-    );
-}
-
-fn failed(error: &EngineError, reason: &str) {
-    assert!(matches!(error, EngineError::Failed(said) if said.contains(reason)), "{error:?} says {reason:?}");
-}
-
-fn input(error: &EngineError, reason: &str) {
-    assert!(matches!(error, EngineError::Input(said) if said.contains(reason)), "{error:?} says {reason:?}");
-}
-
+/// What an engine says of a server that answers a path like this.
 async fn discovered(
     path: &'static str,
     answer: impl Fn() -> Response + Send + Sync + 'static,
 ) -> EngineError {
     let (fake, engine) = with_server("").await;
-    fake.instead(path, answers(answer));
-    engine.discover().await.unwrap_err()
+    ends::discovered(&fake, &engine, path, answer).await
 }
 
+/// How a run ends when a path is answered like this.
 async fn ended(path: &'static str, answer: impl Fn() -> Response + Send + Sync + 'static) -> EngineError {
     let (fake, engine) = with_server("").await;
-    fake.instead(path, answers(answer));
-    run(&engine, "a fox", small(json!({"steps": 150}))).await.unwrap_err()
+    ends::ended(&fake, &engine, &small(json!({"steps": 150})), path, answer).await
 }
 
 #[tokio::test]
@@ -163,10 +149,6 @@ async fn a_run_that_takes_too_long_is_stopped() {
     assert_eq!(fake.interrupts(), 1);
 }
 
-fn cancelled(ended: &Result<Vec<Artifact>, EngineError>) {
-    assert!(matches!(ended, Err(EngineError::Cancelled)), "{ended:?}");
-}
-
 #[tokio::test]
 async fn cancelling_while_it_runs_interrupts_it() {
     let (fake, engine) = with_server("").await;
@@ -238,8 +220,5 @@ async fn work_that_may_be_anybodys_is_stopped_where_the_server_is_ours_alone() {
 #[tokio::test]
 async fn a_recipe_of_another_version_is_not_run() {
     let (_fake, engine) = with_server("").await;
-    let mut spec = painter(&engine).await;
-    spec.name = "older".to_owned();
-    let error = engine.run(&recipe(&spec, "x", &json!({})), &RunContext::default()).await.unwrap_err();
-    unavailable(&error, "does not serve that version");
+    unavailable(&another_version(&engine).await, "does not serve that version");
 }

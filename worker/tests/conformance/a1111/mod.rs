@@ -19,8 +19,10 @@ use serde_json::{Value, json};
 
 pub use self::server::Fake;
 use crate::{
+    ends::unavailable,
     files::{Shelf, png},
     suite::{recipe, watched},
+    tls::Behind,
 };
 
 /// An engine in front of a server.
@@ -193,9 +195,18 @@ async fn progress_that_may_be_anybodys_is_shown_where_the_server_is_ours_alone()
     let api_only = async |more: &str| {
         let (fake, engine) = with_server(more).await;
         // Both paths end in the same word: only this one is to be away.
-        fake.with(|memory| memory.instead.insert("internal/progress", nowhere()));
+        fake.instead("internal/progress", nowhere());
         engine
     };
     assert_eq!(previews(&api_only("").await).await, []);
     assert!(!previews(&api_only("exclusive = true").await).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_reached_if_somebody_vouches_for_it() {
+    let fake = Fake::start().await;
+    let behind = Behind::start(&fake.url.parse().unwrap()).await;
+    let trusting = engine(behind.url.as_str(), &format!("certificate = {:?}", behind.authority.path()));
+    assert_eq!(run(&trusting, "a fox", small(json!({}))).await.unwrap().len(), 1);
+    unavailable(&engine(behind.url.as_str(), "").discover().await.unwrap_err(), "certificate");
 }

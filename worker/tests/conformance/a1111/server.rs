@@ -1,11 +1,7 @@
 //! A server that holds to the API of AUTOMATIC1111's web UI 1.10, by its own code: one task at a time behind a lock, tasks
 //! with names, progress, interruption of whatever runs, and its refusals. What it paints is its own.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -18,18 +14,15 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::check;
 use crate::{
-    answers::Answers,
     files::{noise, png},
+    remembered::Remembered,
 };
 
 /// How long a step takes.
 const STEP: Duration = Duration::from_millis(20);
-/// How long a test waits for something that does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Name and password.
 pub const LOGIN: &str = "fox:hush";
 
@@ -42,8 +35,6 @@ pub struct Memory {
     pub interrupted: bool,
     pub done: (u64, u64),
     pub checkpoint: String,
-    /// Answers instead of the server's own, by the end of the path.
-    pub instead: HashMap<&'static str, Answers>,
     /// Every call: method, path and body.
     pub calls: Vec<(String, Value)>,
     /// Pictures before the first, and after the last.
@@ -55,12 +46,18 @@ pub struct Memory {
 /// A server.
 #[derive(Clone)]
 pub struct Fake {
-    memory: Arc<Mutex<Memory>>,
+    /// Moved by every step and call; answers otherwise by the end of the path.
+    remembered: Remembered<Memory>,
     /// Only one task runs.
     queue_lock: Arc<tokio::sync::Mutex<()>>,
-    /// Told of every step and call.
-    moved: watch::Sender<()>,
     pub url: String,
+}
+
+impl Deref for Fake {
+    type Target = Remembered<Memory>;
+    fn deref(&self) -> &Self::Target {
+        &self.remembered
+    }
 }
 
 impl Fake {
@@ -69,12 +66,7 @@ impl Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let memory = Memory { checkpoint: "fox.safetensors [aaaa000011]".to_owned(), ..Memory::default() };
-        let fake = Self {
-            memory: Arc::new(Mutex::new(memory)),
-            queue_lock: Arc::default(),
-            moved: watch::Sender::new(()),
-            url,
-        };
+        let fake = Self { remembered: Remembered::new(memory), queue_lock: Arc::default(), url };
         let routes = Router::new()
             .route("/sdapi/v1/sd-models", get(async || Json(checkpoints())))
             .route("/sdapi/v1/samplers", get(async || Json(named(&["DPM++ 2M", "Euler a", "DDIM"]))))
@@ -95,16 +87,6 @@ impl Fake {
         fake
     }
 
-    /// Looks at what it remembers, or changes it.
-    pub fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
-        look(&mut self.memory.lock().unwrap())
-    }
-
-    /// Answers a path otherwise from now on.
-    pub fn instead(&self, path: &'static str, answers: Answers) {
-        self.with(|memory| memory.instead.insert(path, answers));
-    }
-
     /// The bodies of a call, as in `POST /sdapi/v1/txt2img`.
     pub fn bodies(&self, call: &str) -> Vec<Value> {
         self.with(|memory| {
@@ -115,14 +97,6 @@ impl Fake {
     /// How often it was asked to stop.
     pub fn interrupts(&self) -> usize {
         self.bodies("POST /sdapi/v1/interrupt").len()
-    }
-
-    /// Waits until a step or a call has made something true.
-    pub async fn until(&self, mut is_so: impl FnMut(&mut Memory) -> bool) {
-        let mut moved = self.moved.subscribe();
-        while !self.with(&mut is_so) {
-            tokio::time::timeout(PATIENCE, moved.changed()).await.expect("it comes true").unwrap();
-        }
     }
 }
 
@@ -148,19 +122,18 @@ async fn intercept(State(fake): State<Fake>, request: Request, next: Next) -> Re
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     let path = parts.uri.path().to_owned();
     let login = format!("Basic {}", BASE64_STANDARD.encode(LOGIN));
-    let (instead, guarded) = fake.with(|memory| {
+    let guarded = fake.with(|memory| {
         memory
             .calls
             .push((format!("{} {path}", parts.method), serde_json::from_slice(&body).unwrap_or_default()));
-        let instead = memory.instead.iter().find(|(end, _)| path.ends_with(&format!("/{end}")));
-        (instead.map(|(_, answers)| answers.clone()), memory.guarded)
+        memory.guarded
     });
-    fake.moved.send_replace(());
+    fake.has_moved();
     let known = parts.headers.get(header::AUTHORIZATION).is_some_and(|given| *given == *login);
     if guarded && !known {
         return (StatusCode::UNAUTHORIZED, Json(json!({"detail": "Not authenticated"}))).into_response();
     }
-    match instead {
+    match fake.otherwise(|end| path.ends_with(&format!("/{end}"))) {
         Some(answer) => answer(),
         None => next.run(Request::from_parts(parts, body.into())).await,
     }
@@ -205,7 +178,7 @@ async fn paint(State(fake): State<Fake>, Json(body): Json<Value>) -> Response {
     }
     let task = body["force_task_id"].as_str().map_or_else(|| "task(txt2img-1)".to_owned(), str::to_owned);
     fake.with(|memory| memory.pending.push(task.clone()));
-    fake.moved.send_replace(());
+    fake.has_moved();
     // The server goes on when nobody waits for its answer any more.
     tokio::spawn(work(fake, task, body)).await.unwrap()
 }
@@ -252,7 +225,7 @@ async fn steps_of(fake: &Fake, count: u64, steps: u64) -> u64 {
                 memory.done.0 = picture * steps + step + 1;
                 memory.interrupted
             });
-            fake.moved.send_replace(());
+            fake.has_moved();
             if interrupted {
                 break 'all;
             }

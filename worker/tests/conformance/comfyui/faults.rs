@@ -11,25 +11,11 @@ use super::{Fake, engine, engine_at, only, painter, run, save, with_nodes, with_
 use crate::{
     answers::{answers, html},
     bodies::{endless, hanging, truncated},
+    ends::{self, another_version, cancelled, failed, input, signalled, unavailable},
     files::{Shelf, png},
     suite::{recipe, watched},
     support::free_port,
 };
-
-fn unavailable(error: &EngineError, reason: &str) {
-    assert!(
-        matches!(error, EngineError::Unavailable(said) if said.contains(reason)),
-        "{error:?} says {reason:?}"
-    );
-}
-
-fn failed(error: &EngineError, reason: &str) {
-    assert!(matches!(error, EngineError::Failed(said) if said.contains(reason)), "{error:?} says {reason:?}");
-}
-
-fn input(error: &EngineError, reason: &str) {
-    assert!(matches!(error, EngineError::Input(said) if said.contains(reason)), "{error:?} says {reason:?}");
-}
 
 /// What an engine says of a server that answers a path like this.
 async fn discovered(
@@ -37,16 +23,13 @@ async fn discovered(
     answer: impl Fn() -> Response + Send + Sync + 'static,
 ) -> EngineError {
     let (fake, engine) = with_pictures().await;
-    fake.instead(path, answers(answer));
-    engine.discover().await.unwrap_err()
+    ends::discovered(&fake, &engine, path, answer).await
 }
 
 /// How a run ends when a path is answered like this.
 async fn ended(path: &'static str, answer: impl Fn() -> Response + Send + Sync + 'static) -> EngineError {
     let (fake, engine) = with_pictures().await;
-    let spec = only(&engine).await;
-    fake.instead(path, answers(answer));
-    engine.run(&recipe(&spec, "a fox", &json!({})), &watched().0).await.unwrap_err()
+    ends::ended(&fake, &engine, &json!({}), path, answer).await
 }
 
 #[tokio::test]
@@ -187,7 +170,7 @@ async fn too_few_and_too_many_results() {
         "gave 0 pictures",
     );
     let file = json!({"filename": "a.png", "subfolder": "", "type": "output"});
-    input(&of(json!({"images": vec![file; 1_000]})).await, "gave 1000 pictures; at most 64");
+    input(&of(json!({"images": vec![file; 1_000]})).await, "gave 1000 files; at most 64");
     failed(&of(json!({"images": [{"subfolder": 7}]})).await, "cannot be read");
 }
 
@@ -211,16 +194,6 @@ async fn runs_that_fail_say_where_and_why() {
     failed(&ended.unwrap_err(), "interrupted, and not by this worker");
 }
 
-/// A context that says when something was shown.
-fn signalled() -> (riff_worker::engine::RunContext, tokio::sync::watch::Receiver<bool>) {
-    let (mut context, _) = watched();
-    let (tell, told) = tokio::sync::watch::channel(false);
-    context.updates = std::sync::Arc::new(move |_| {
-        tell.send_replace(true);
-    });
-    (context, told)
-}
-
 #[tokio::test]
 async fn without_a_socket_the_end_is_found_by_asking() {
     let (fake, engine) = with_pictures().await;
@@ -237,7 +210,7 @@ async fn whoever_joins_late_is_shown_what_is_left() {
     let long = recipe(&spec, "a fox", &json!({"steps": 50, "pause": 0.05}));
     let let_in = async {
         fake.until(|memory| memory.running.is_some()).await;
-        fake.with(|memory| memory.instead.clear());
+        fake.as_ever();
     };
     let (made, ()) = tokio::join!(engine.run(&long, &context), let_in);
     assert_eq!(made.unwrap().len(), 1);
@@ -302,10 +275,6 @@ async fn a_run_that_takes_too_long_is_stopped() {
     failed(&error, "timeout_seconds");
     assert_eq!(fake.calls("POST /interrupt"), 1);
     assert!(fake.with(|memory| memory.running.is_none()));
-}
-
-fn cancelled(ended: &Result<Vec<riff_worker::engine::Artifact>, EngineError>) {
-    assert!(matches!(ended, Err(EngineError::Cancelled)), "{ended:?}");
 }
 
 /// A prompt of somebody else's that runs until it is interrupted, or 6 s.
@@ -392,8 +361,5 @@ async fn what_an_earlier_attempt_left_behind_is_stopped_first() {
 #[tokio::test]
 async fn a_recipe_of_another_version_is_not_run() {
     let (_fake, engine) = with_pictures().await;
-    let mut spec = only(&engine).await;
-    spec.name = "older".to_owned();
-    let error = engine.run(&recipe(&spec, "x", &json!({})), &watched().0).await.unwrap_err();
-    unavailable(&error, "does not serve that version");
+    unavailable(&another_version(&engine).await, "does not serve that version");
 }

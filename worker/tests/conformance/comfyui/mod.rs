@@ -20,8 +20,10 @@ use serde_json::{Value, json};
 
 pub use self::server::Fake;
 use crate::{
+    ends::unavailable,
     files::{Shelf, png},
     suite::{recipe, watched},
+    tls::Behind,
 };
 
 /// An engine with a workflow of this folder.
@@ -229,4 +231,21 @@ async fn a_run_that_the_server_remembers_is_not_made_again() {
         .filter(|seen| matches!(seen, Update::Progress { preview: Some(_), .. }))
         .count();
     assert_eq!(previews, 0);
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_asked_and_listened_to() {
+    let fake = Fake::start().await;
+    let behind = Behind::start(&fake.url.parse().unwrap()).await;
+    let trusting =
+        engine(behind.url.as_str(), "pictures", &format!("certificate = {:?}", behind.authority.path()));
+    let spec = only(&trusting).await;
+    let (context, seen) = watched();
+    let long = recipe(&spec, "a fox", &json!({"steps": 8, "pause": 0.02}));
+    assert_eq!(trusting.run(&long, &context).await.unwrap().len(), 1);
+    assert_eq!(fake.calls("GET /ws"), 1);
+    let previews = |update: &Update| matches!(update, Update::Progress { preview: Some(_), .. });
+    assert!(seen.lock().unwrap().iter().any(previews), "only the socket has previews");
+    let stranger = engine(behind.url.as_str(), "pictures", "").discover().await.unwrap_err();
+    unavailable(&stranger, "certificate");
 }

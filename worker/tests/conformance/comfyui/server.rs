@@ -3,8 +3,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex},
-    time::Duration,
+    ops::Deref,
+    sync::Arc,
 };
 
 use axum::{
@@ -20,16 +20,13 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::{check, work};
-use crate::answers::Answers;
+use crate::remembered::Remembered;
 
 /// What ComfyUI says of the kinds of nodes. `"Infinity"` stands for the number that JSON does not have.
 const OBJECT_INFO: &str = include_str!("object_info.json");
-
-/// How long a test waits for something that does not come.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A prompt in the queue: `[number, prompt_id, prompt, extra_data, outputs_to_execute]`.
 #[derive(Clone)]
@@ -59,8 +56,6 @@ pub struct Memory {
     pub outputs: BTreeMap<String, Bytes>,
     /// Results of nodes by what they were made of.
     pub cache: HashMap<String, Value>,
-    /// Answers instead of the server's own, by the first part of the path.
-    pub instead: HashMap<&'static str, Answers>,
     /// Every call: method, path and body that is JSON.
     pub calls: Vec<(String, Value)>,
     /// What nodes give instead of what they should, by number.
@@ -70,13 +65,19 @@ pub struct Memory {
 }
 
 /// A server.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Fake {
-    memory: Arc<Mutex<Memory>>,
+    /// Moved by every call; answers otherwise by the first part of the path.
+    remembered: Remembered<Memory>,
     pub work: Arc<Notify>,
-    /// Told of every call.
-    called: watch::Sender<()>,
     pub url: String,
+}
+
+impl Deref for Fake {
+    type Target = Remembered<Memory>;
+    fn deref(&self) -> &Self::Target {
+        &self.remembered
+    }
 }
 
 impl Fake {
@@ -85,7 +86,7 @@ impl Fake {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let memory = Memory { info: serde_json::from_str(OBJECT_INFO).unwrap(), ..Memory::default() };
-        let fake = Self { memory: Arc::new(Mutex::new(memory)), url, ..Self::default() };
+        let fake = Self { remembered: Remembered::new(memory), work: Arc::default(), url };
         let routes = Router::new()
             .route("/system_stats", get(system_stats))
             .route("/object_info/{class}", get(object_info))
@@ -103,27 +104,9 @@ impl Fake {
         fake
     }
 
-    /// Looks at what it remembers, or changes it.
-    pub fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
-        look(&mut self.memory.lock().unwrap())
-    }
-
-    /// Answers a path otherwise from now on.
-    pub fn instead(&self, path: &'static str, answers: Answers) {
-        self.with(|memory| memory.instead.insert(path, answers));
-    }
-
     /// How often a call was made, as in `POST /interrupt`.
     pub fn calls(&self, call: &str) -> usize {
         self.with(|memory| memory.calls.iter().filter(|(known, _)| known == call).count())
-    }
-
-    /// Waits until a call has made something true.
-    pub async fn until(&self, mut is_so: impl FnMut(&mut Memory) -> bool) {
-        let mut called = self.called.subscribe();
-        while !self.with(&mut is_so) {
-            tokio::time::timeout(PATIENCE, called.changed()).await.expect("it comes true").unwrap();
-        }
     }
 
     /// Queues a prompt of somebody else.
@@ -166,15 +149,12 @@ async fn intercept(State(fake): State<Fake>, request: Request, next: Next) -> Re
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
     let read = if json { serde_json::from_slice(&body).unwrap_or_default() } else { Value::Null };
-    let instead = fake.with(|memory| {
-        memory.calls.push((format!("{method} {path}"), read));
-        memory.instead.get(first.as_str()).cloned()
-    });
-    let response = match instead {
+    fake.with(|memory| memory.calls.push((format!("{method} {path}"), read)));
+    let response = match fake.otherwise(|known| known == first) {
         Some(answer) => answer(),
         None => next.run(Request::from_parts(parts, body.into())).await,
     };
-    fake.called.send_replace(());
+    fake.has_moved();
     response
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     settings::{Model, Optional, Settings},
+    transcribe,
     wire::Listed,
 };
 use crate::engines::language::{self, STOP, TEMPERATURE, TOP_P};
@@ -27,18 +28,10 @@ const MAX_MODELS: usize = 64;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 64;
 /// Parts of names of models that do not chat. Lists do not say what a model is for.
-const MUTE: [&str; 9] = [
-    "embed",
-    "rerank",
-    "whisper",
-    "transcribe",
-    "tts",
-    "moderation",
-    "dall-e",
-    "gpt-image",
-    "stable-diffusion",
-];
-/// What a run of a picture model costs before the hub has measured any.
+const MUTE: [&str; 7] = ["embed", "rerank", "tts", "moderation", "dall-e", "gpt-image", "stable-diffusion"];
+/// Parts of names of models that write down what is said.
+const SCRIBES: [&str; 2] = ["whisper", "transcribe"];
+/// What a run of a model that does not chat costs before the hub has measured any.
 const PICTURES: Cost = Cost { fixed: 5.0, per_megapixel: 5.0, per_token: 0.0, load: 0.0 };
 /// Questions that any model that chats can answer.
 const QUESTIONS: [&str; 3] = [
@@ -47,9 +40,40 @@ const QUESTIONS: [&str; 3] = [
     "Explain tides to a child in two sentences.",
 ];
 
+/// What a model is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// To answer.
+    Chat,
+    /// To make pictures.
+    Paint,
+    /// To write down what is said.
+    Transcribe,
+}
+
+impl Task {
+    fn of(model: &Model) -> Self {
+        let named = || SCRIBES.iter().any(|part| model.id.to_lowercase().contains(part));
+        match model.media {
+            Some(Media::Image) => Self::Paint,
+            _ if model.transcribes.unwrap_or_else(named) => Self::Transcribe,
+            _ => Self::Chat,
+        }
+    }
+
+    fn media(self) -> Media {
+        match self {
+            Self::Paint => Media::Image,
+            Self::Chat | Self::Transcribe => Media::Text,
+        }
+    }
+}
+
 /// A model that is served.
 #[derive(Debug, Clone)]
 pub struct Served {
+    /// What it does.
+    pub task: Task,
     /// What the server calls it.
     pub id: String,
     /// What the hub is told.
@@ -58,6 +82,12 @@ pub struct Served {
     pub max_tokens: u32,
     /// More fields of every request.
     pub extra: Map<String, Value>,
+}
+
+impl AsRef<ModelSpec> for Served {
+    fn as_ref(&self) -> &ModelSpec {
+        &self.spec
+    }
 }
 
 /// The models to serve of what a server lists, or of the section where the server has no list. The second part names those
@@ -131,13 +161,14 @@ fn plain(text: &str) -> String {
 }
 
 fn describe(model: Model, listed: Option<Listed>, name: String) -> Served {
-    let media = model.media.unwrap_or(Media::Text);
+    let task = Task::of(&model);
     let context = listed.as_ref().and_then(Listed::context).unwrap_or(u32::MAX);
     let max_tokens = model.max_tokens.unwrap_or(MAX_TOKENS).min(context);
     let sees = model.vision.unwrap_or_else(|| listed.as_ref().is_some_and(Listed::sees));
-    let properties = match media {
-        Media::Text => chat_inputs(&model, max_tokens, sees),
-        Media::Image => picture_inputs(&model),
+    let properties = match task {
+        Task::Chat => chat_inputs(&model, max_tokens, sees),
+        Task::Paint => picture_inputs(&model),
+        Task::Transcribe => transcribe::inputs(),
     };
     let fingerprint = json!([VERSION, model.id, model.version, model.extra]);
     let title = model.id.rsplit(['/', '\\']).next().unwrap_or(&model.id);
@@ -147,15 +178,15 @@ fn describe(model: Model, listed: Option<Listed>, name: String) -> Served {
         title: model.title.unwrap_or_else(|| title.chars().take(MAX_NAME).collect()),
         card: model.card.unwrap_or(card),
         license: model.license.unwrap_or_else(|| "LicenseRef-unknown".to_owned()),
-        media,
+        media: task.media(),
         schema: language::schema(properties),
         fingerprint: Digest::of_json(&fingerprint),
         cost: PICTURES,
         mature: model.mature,
         overflow: None,
-        examples: if media == Media::Text { QUESTIONS.map(str::to_owned).into() } else { Vec::new() },
+        examples: if task == Task::Chat { QUESTIONS.map(str::to_owned).into() } else { Vec::new() },
     };
-    Served { id: model.id, spec, max_tokens, extra: model.extra }
+    Served { task, id: model.id, spec, max_tokens, extra: model.extra }
 }
 
 fn chat_inputs(model: &Model, max_tokens: u32, sees: bool) -> Map<String, Value> {

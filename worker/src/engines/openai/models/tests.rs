@@ -50,9 +50,31 @@ fn ids_become_names_that_members_can_type() {
 
 #[test]
 fn models_that_do_not_chat_are_left_out_unless_they_are_named() {
-    assert_eq!(names(URL, &["nomic-embed-text", "whisper-1", "fox"]), ["fox"]);
+    assert_eq!(names(URL, &["nomic-embed-text", "dall-e-3", "tts-1", "fox"]), ["fox"]);
     let named = format!("{URL}models = [\"nomic-embed-text\", {{id = \"fox\", name = \"reynard\"}}]");
     assert_eq!(names(&named, &["nomic-embed-text:latest", "fox", "owl"]), ["nomic-embed-text", "reynard"]);
+}
+
+#[test]
+fn models_that_transcribe_are_told_by_their_names_or_the_section() {
+    let of = |toml: &str, id: &str| specs(toml, json!([{"id": id}])).remove(0);
+    for id in ["openai/whisper-large-v3", "whisper-1", "gpt-4o-mini-transcribe"] {
+        let spec = of(URL, id);
+        assert_eq!(
+            (spec.media, spec.takes("audio"), spec.takes("max_tokens")),
+            (Media::Text, true, false),
+            "{id}"
+        );
+    }
+    let named = |more: &str| format!("{URL}models = [{{id = \"x-whisper\", {more}}}]");
+    assert!(!of(&named("transcribes = false"), "x-whisper").takes("audio"));
+    assert!(
+        of(&format!("{URL}models = [{{id = \"parakeet\", transcribes = true}}]"), "parakeet").takes("audio")
+    );
+    for wrong in ["transcribes = true, vision = true", "media = \"audio\""] {
+        let refused = Figment::from(Toml::string(&named(wrong))).extract::<Settings>().unwrap_err();
+        assert!(refused.to_string().contains("the model \"x-whisper\" has "), "{refused}");
+    }
 }
 
 #[test]
