@@ -1,7 +1,10 @@
 //! The networks and the way from noise to latents, held to what diffusers computes with the same weights:
 //! `worker/tests/diffusion/make_tiny.py` says how.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 use image::{GrayImage, RgbImage};
@@ -58,13 +61,23 @@ impl Tiny {
         Self::with_loras(name, &[], &[])
     }
 
-    fn with_loras(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
+    /// The same from the single file that `worker/tests/diffusion/make_single.py` made.
+    fn single(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
         let folder = folder(name);
-        let path = |file: &&str| json!({"path": folder.join("loras").join(format!("{file}.safetensors"))});
-        let settings: Settings = serde_json::from_value(json!({
-            "path": folder, "device": "cpu", "loras": files.iter().map(path).collect::<Vec<_>>(),
-        }))
-        .unwrap();
+        Self::at(&folder.join("single.safetensors"), json!({"config": folder}), files, chosen)
+    }
+
+    fn with_loras(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
+        Self::at(&folder(name), json!({}), files, chosen)
+    }
+
+    fn at(path: &Path, more: serde_json::Value, files: &[&str], chosen: &[(&str, f64)]) -> Self {
+        let folder = if path.is_dir() { path } else { path.parent().unwrap() }.to_owned();
+        let lora = |file: &&str| json!({"path": folder.join("loras").join(format!("{file}.safetensors"))});
+        let loras: Vec<_> = files.iter().map(lora).collect();
+        let mut section = json!({"path": path, "device": "cpu", "loras": loras});
+        section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let settings: Settings = serde_json::from_value(section).unwrap();
         let checkpoint = Arc::new(Checkpoint::open(&settings).unwrap());
         let chosen: Vec<_> = chosen.iter().map(|(name, strength)| ((*name).to_owned(), *strength)).collect();
         let model = Model::load(checkpoint, &settings, &chosen).unwrap();
@@ -308,4 +321,22 @@ fn loras_are_merged_as_in_diffusers() {
     }
     let tiny = Tiny::with_loras("sdxl", &["kohya"], &[("kohya", 1.0)]);
     tiny.check("lora.euler", &tiny.latents(&made(Sampler::Euler)));
+}
+
+#[test]
+fn single_files_give_what_their_folders_give_to_the_bit() {
+    for (name, loras) in [("sd15", &["kohya"][..]), ("sd21", &[][..]), ("sdxl", &["kohya"][..])] {
+        for loras in [&[][..], loras] {
+            let chosen: Vec<_> = loras.iter().map(|name| (*name, 0.7)).collect();
+            let bits = |tiny: Tiny| {
+                let pixels =
+                    tiny.reference("noise").narrow(1, 0, 3).unwrap().upsample_nearest2d(96, 80).unwrap();
+                let encoded = tiny.encode(&pixels);
+                let made = [tiny.latents(&made(Sampler::Euler)), encoded];
+                made.map(|made| made.flatten_all().unwrap().to_vec1::<f32>().unwrap())
+            };
+            let whole = bits(Tiny::single(name, loras, &chosen));
+            assert_eq!(whole, bits(Tiny::with_loras(name, loras, &chosen)), "{name}");
+        }
+    }
 }
