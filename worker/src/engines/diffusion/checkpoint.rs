@@ -119,6 +119,7 @@ fn defaults(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig, scheduler: 
         && scheduler.class.starts_with("Euler")
         && scheduler.prediction_type == Prediction::Noise
         && !scheduler.rescale_betas_zero_snr;
+    let turbo = turbo || scheduler.class == "LCMScheduler";
     let (steps, guidance) = if turbo { TURBO } else { ORDINARY };
     let multiple = vae.factor().max(8) as u32;
     Defaults {

@@ -284,13 +284,14 @@ fn xl_goes_the_way_of_diffusers() {
 fn pictures_are_begun_with_and_mended_as_in_diffusers() {
     let tiny = Tiny::open("sd15");
     for (name, sampler) in Sampler::ALL {
-        let original = Some(tiny.original(Masked::Not, 0.6));
-        tiny.check(&format!("img2img.{name}"), &tiny.latents(&Made { original, ..made(sampler) }));
-    }
-    for (name, sampler) in Sampler::ALL {
-        if matches!(sampler, Sampler::Heun | Sampler::Dpmpp2mKarras) {
-            continue;
+        // In diffusers, LMS takes steps that were left out for steps taken.
+        if sampler != Sampler::Lms {
+            let original = Some(tiny.original(Masked::Not, 0.6));
+            tiny.check(&format!("img2img.{name}"), &tiny.latents(&Made { original, ..made(sampler) }));
         }
+    }
+    for name in ["ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"] {
+        let sampler = Sampler::named(name).unwrap();
         let original = Some(tiny.original(Masked::Partly, 0.8));
         tiny.check(&format!("inpaint.{name}"), &tiny.latents(&Made { original, ..made(sampler) }));
     }
