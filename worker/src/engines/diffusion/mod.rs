@@ -27,6 +27,7 @@ mod settings;
 mod single;
 mod source;
 mod tokens;
+mod view;
 mod weights;
 mod words;
 
@@ -48,6 +49,7 @@ use self::{
     model::Model,
     pixels::Pixels,
     request::Request,
+    view::View,
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
@@ -153,7 +155,8 @@ impl DiffusionEngine {
         };
         let mask = picture::bytes(recipe, request::MASK, context).await?;
         let size = request.shape.size;
-        blocking(move || Pixels::read(&image, mask.as_ref(), size)).await.map(Some)
+        let view = request.shape.original.as_ref().map_or(View::WHOLE, |original| original.view);
+        blocking(move || Ok(view.of(Pixels::read(&image, mask.as_ref(), size)?))).await.map(Some)
     }
 }
 
