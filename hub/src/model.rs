@@ -29,11 +29,14 @@ pub mod input {
     pub const VIEW_Y: &str = "view_y";
     /// How much of the plane the view covers; 1 is the unzoomed picture. Makes *zoom*.
     pub const VIEW_SCALE: &str = "view_scale";
+    /// How much of [`IMAGE`] is painted anew, 0 to 1.
+    pub const STRENGTH: &str = "strength";
     /// Earlier turns of a conversation: `[{"role", "content"}, …]`. Makes *reply*.
     pub const HISTORY: &str = "history";
     /// How many times as many pixels a side [`IMAGE`] gets. Makes a model of pictures one that *upscale* uses.
     pub const UPSCALE: &str = "upscale";
-    /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*.
+    /// A picture to look at: the name of its blob, or nothing. Its schema has `"x-media": "image"`. Makes *describe*. Beside
+    /// [`VIEW_SCALE`] it is what the view is of: what lies beyond the picture is painted anew.
     pub const IMAGE: &str = "image";
     /// Sound to listen to: the name of its blob, or nothing. Its schema has `"x-media": "audio"`. Makes *transcribe*.
     pub const AUDIO: &str = "audio";

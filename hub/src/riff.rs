@@ -101,6 +101,9 @@ pub enum BadRiff {
 
 type Params = BTreeMap<String, Value>;
 
+/// How much of a picture is painted anew when its own model enlarges it: details, and nothing that they are of.
+const REDRAWN: f64 = 0.3;
+
 /// The moves that a model's results offer, in the order of their buttons.
 pub fn moves_of(spec: &ModelSpec) -> Vec<Move> {
     let takes = |names: &[&str]| names.iter().all(|name| spec.takes(name));
@@ -160,6 +163,41 @@ pub fn upscale(parent: &Recipe, spec: &ModelSpec, index: u32) -> Result<Recipe, 
         params.insert(name.to_owned(), doubled.into());
     }
     child(parent, spec, Move::Upscale, index, params)
+}
+
+/// Whether views of a model are of a picture that it begins with, and not of a plane that it knows: moves of the view need the
+/// result itself.
+pub fn views_pictures(spec: &ModelSpec) -> bool {
+    spec.takes(input::IMAGE) && spec.takes(input::VIEW_SCALE)
+}
+
+/// A move of the view (upscale, zoom or pan) on the picture that a result is. `image` is the result's blob; `twist` is the
+/// move, on a recipe that begins with the whole of it.
+pub fn on_picture(
+    parent: &Recipe,
+    spec: &ModelSpec,
+    (index, image): (u32, Digest),
+    twist: impl FnOnce(&Recipe) -> Result<Recipe, BadRiff>,
+) -> Result<Recipe, BadRiff> {
+    let mut params = parent.params.clone();
+    let pictures = spec.properties().into_iter().flatten();
+    for (name, property) in pictures.filter(|(_, property)| property.get("x-media").is_some()) {
+        let nothing = property.get("default").cloned().unwrap_or(Value::Null);
+        params.insert(name.clone(), nothing);
+    }
+    params.insert(input::IMAGE.to_owned(), image.to_string().into());
+    for name in [input::VIEW_X, input::VIEW_Y, input::VIEW_SCALE].into_iter().filter(|name| spec.takes(name))
+    {
+        put(&mut params, name, whole_view(name));
+    }
+    if spec.takes(input::STRENGTH) {
+        put(&mut params, input::STRENGTH, REDRAWN);
+    }
+    let mut recipe = twist(&Recipe { params, ..parent.clone() })?;
+    if let Some(origin) = &mut recipe.origin {
+        origin.parents = vec![parent_of(parent, index)];
+    }
+    Ok(recipe)
 }
 
 /// One result enlarged by another model: an upscaler. `image` is the result's blob.
@@ -329,10 +367,15 @@ fn last_variation(params: &mut Params) -> Option<&mut Value> {
 }
 
 fn view(recipe: &Recipe, name: &str) -> f64 {
-    recipe.number(name).unwrap_or(match name {
+    recipe.number(name).unwrap_or(whole_view(name))
+}
+
+/// The view of a whole picture.
+fn whole_view(name: &str) -> f64 {
+    match name {
         input::VIEW_SCALE => 1.0,
         _ => 0.5,
-    })
+    }
 }
 
 fn put(params: &mut Params, name: &str, number: f64) {

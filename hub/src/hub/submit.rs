@@ -12,7 +12,7 @@ use crate::{
     model::{Media, ModelSpec, input},
     prompt::{self, Defaults, Draft, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
-    riff::{self, Enlarging, Pan, Strength},
+    riff::{self, BadRiff, Enlarging, Pan, Strength},
     schema,
     seam::Millis,
     step,
@@ -145,8 +145,12 @@ impl Hub {
             Twist::Vary(strength) => riff::vary(&parent, spec, index, *strength, seed)?,
             Twist::Reroll => riff::reroll(&parent, spec, index, seed)?,
             Twist::Upscale(how) => return self.enlarged(ground, request, (parent, model), *how).await,
-            Twist::Zoom => riff::zoom(&parent, spec, index)?,
-            Twist::Pan(pan) => riff::pan(&parent, spec, index, *pan)?,
+            Twist::Zoom => {
+                self.viewed(request, &parent, spec, |parent| riff::zoom(parent, spec, index)).await?
+            }
+            Twist::Pan(pan) => {
+                self.viewed(request, &parent, spec, |parent| riff::pan(parent, spec, index, *pan)).await?
+            }
             Twist::Blend(other) => {
                 let (second, _) = self.recipe_and_model(other).await?;
                 ground.words.check(second.prompt.as_str())?;
@@ -167,6 +171,21 @@ impl Hub {
         Ok(vec![(recipe, model)])
     }
 
+    /// A move of the view, on the recipe alone or, where views are of pictures, on the picture that the result is.
+    async fn viewed(
+        &self,
+        request: &RiffRequest,
+        parent: &Recipe,
+        spec: &ModelSpec,
+        twist: impl FnOnce(&Recipe) -> Result<Recipe, BadRiff>,
+    ) -> Result<Recipe, Refusal> {
+        if !riff::views_pictures(spec) {
+            return Ok(twist(parent)?);
+        }
+        let image = self.picture_of(&request.parent).await?;
+        Ok(riff::on_picture(parent, spec, (request.parent.index, image), twist)?)
+    }
+
     /// A result with more pixels, by its own model or by an upscaler.
     async fn enlarged(
         &self,
@@ -178,12 +197,15 @@ impl Hub {
         let index = request.parent.index;
         let anew = match how {
             Enlarging::Upscaler => None,
-            Enlarging::Best | Enlarging::Anew => Some(riff::upscale(&parent, &model.spec, index)),
+            Enlarging::Best | Enlarging::Anew => {
+                let spec = &model.spec;
+                Some(self.viewed(request, &parent, spec, |parent| riff::upscale(parent, spec, index)).await)
+            }
         };
         let refusal = match anew {
             Some(Ok(recipe)) => return Ok(vec![(recipe, model)]),
-            Some(Err(error)) if how == Enlarging::Anew => return Err(error.into()),
-            Some(Err(error)) => error.into(),
+            Some(Err(refusal)) if how == Enlarging::Anew => return Err(refusal),
+            Some(Err(refusal)) => refusal,
             None => Refusal::NoUpscaler,
         };
         let catalogue = self.catalogue().await?;

@@ -46,6 +46,40 @@ fn each_move_changes_what_it_says_and_names_its_parent() {
 }
 
 #[test]
+fn views_of_pictures_begin_with_the_result() {
+    let mut spec = painter();
+    let properties = spec.schema["properties"].as_object_mut().unwrap();
+    let picture = json!({"type": "string", "x-media": "image", "default": ""});
+    properties.insert("image".to_owned(), picture.clone());
+    properties.insert("mask".to_owned(), picture);
+    let strength = json!({"type": "number", "minimum": 0, "maximum": 1, "default": 0.75});
+    properties.insert("strength".to_owned(), strength);
+    assert!(riff::views_pictures(&spec) && !riff::views_pictures(&painter()));
+    let [first, result] = [b"first", b"other"].map(|bytes| Digest::of_bytes(bytes));
+    let inputs = [("seed", 100.into()), ("mask", first.to_string().into()), ("view_x", json!(0.75))];
+    let grid = Recipe { params: params(&spec, &inputs), ..grid() };
+    let on = |twist: &dyn Fn(&Recipe) -> Result<Recipe, BadRiff>| {
+        riff::on_picture(&grid, &spec, (2, result), twist).unwrap()
+    };
+    let zoomed = on(&|parent| riff::zoom(parent, &spec, 2));
+    let image = result.to_string();
+    let begun = json!({"seed": 102, "count": 1, "image": image, "mask": "", "strength": 0.3, "view_x": 0.5});
+    let with = |more: Value| {
+        let mut all = begun.as_object().unwrap().clone();
+        all.extend(more.as_object().unwrap().clone());
+        Value::from(all)
+    };
+    assert_eq!(changed(&zoomed, &grid), with(json!({"view_scale": 2})));
+    let panned = on(&|parent| riff::pan(parent, &spec, 2, Pan::Left));
+    assert_eq!(changed(&panned, &grid), with(json!({"view_x": 0})));
+    let upscaled = on(&|parent| riff::upscale(parent, &spec, 2));
+    assert_eq!(changed(&upscaled, &grid), with(json!({"width": 1024, "height": 1024})));
+    for child in [zoomed, panned, upscaled] {
+        assert_eq!(child.origin.unwrap().parents, [Parent { recipe: grid.id(), index: 2 }]);
+    }
+}
+
+#[test]
 fn blends_hold_both_parents() {
     let (grid, spec) = (grid(), painter());
     let other = Recipe { prompt: "a pond".parse().unwrap(), ..grid.clone() };

@@ -6,6 +6,7 @@
 mod faults;
 #[path = "../conformance/files.rs"]
 mod files;
+mod hub;
 mod moves;
 mod pictures;
 mod support;

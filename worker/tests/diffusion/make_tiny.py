@@ -6,7 +6,7 @@ files are in the repository, so that the tests need neither this script nor torc
 
     python3.11 -m venv /tmp/tiny
     /tmp/tiny/bin/pip install torch==2.2.2 numpy==1.26.4 diffusers==0.31.0 transformers==4.46.3 tokenizers==0.20.3 \
-        huggingface_hub==0.26.5 safetensors==0.4.5 peft==0.13.2 accelerate==1.1.1
+        huggingface_hub==0.26.5 safetensors==0.4.5 peft==0.13.2 accelerate==1.1.1 scipy==1.13.1
     /tmp/tiny/bin/python worker/tests/diffusion/make_tiny.py
 
 Encoders give the mean of their distribution instead of a draw from it, as the engine does, and every noise that a
@@ -21,12 +21,12 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL, DDIMScheduler, DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler,
-    EulerDiscreteScheduler, HeunDiscreteScheduler, PNDMScheduler, StableDiffusionImg2ImgPipeline,
-    StableDiffusionInpaintPipeline, StableDiffusionPipeline, StableDiffusionXLImg2ImgPipeline,
-    StableDiffusionXLPipeline, UNet2DConditionModel,
+    EulerDiscreteScheduler, HeunDiscreteScheduler, LCMScheduler, LMSDiscreteScheduler, PNDMScheduler,
+    StableDiffusionImg2ImgPipeline, StableDiffusionInpaintPipeline, StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline, UNet2DConditionModel, UniPCMultistepScheduler,
 )
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-from diffusers.schedulers import scheduling_euler_ancestral_discrete
+from diffusers.schedulers import scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete, scheduling_lcm
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 from transformers.models.clip.tokenization_clip import bytes_to_unicode
@@ -45,6 +45,11 @@ SAMPLERS = {
     "heun": (HeunDiscreteScheduler, {}),
     "dpmpp_2m": (DPMSolverMultistepScheduler, {}),
     "dpmpp_2m_karras": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),
+    "dpmpp_2m_sde": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++"}),
+    "dpmpp_2m_sde_karras": (DPMSolverMultistepScheduler, {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True}),
+    "lms": (LMSDiscreteScheduler, {}),
+    "unipc": (UniPCMultistepScheduler, {}),
+    "lcm": (LCMScheduler, {}),
 }
 ORDINARY = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
 
@@ -62,7 +67,8 @@ def next_noise(shape, generator=None, device=None, dtype=None, layout=None):
     return drawn["noises"][drawn["count"] - 1]
 
 
-scheduling_euler_ancestral_discrete.randn_tensor = next_noise
+for scheduler in (scheduling_dpmsolver_multistep, scheduling_euler_ancestral_discrete, scheduling_lcm):
+    scheduler.randn_tensor = next_noise
 
 
 def randomise(model):
@@ -250,7 +256,7 @@ def sd15():
     inpaint = as_img2img(pipe, StableDiffusionInpaintPipeline, sheet)
     inpaint.set_progress_bar_config(disable=True)
     sheet["mask"] = square()
-    for sampler in ("ddim", "euler", "euler_a", "dpmpp_2m"):
+    for sampler in ("ddim", "euler", "euler_a", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "lcm"):
         sheet.latents(f"inpaint.{sampler}", inpaint, sampler, dict(
             image=(pixels + 1) / 2, mask_image=square(), height=8 * ROWS, width=8 * COLUMNS, strength=0.8))
 

@@ -1,8 +1,15 @@
 //! Riffs on results: which there are, and that they do what they say.
 
+use std::collections::HashSet;
+
+use image::{
+    RgbImage,
+    imageops::{self, FilterType},
+};
 use riff_hub::{
-    recipe::Move,
-    riff::{self, Strength},
+    canonical::Digest,
+    recipe::{Move, Recipe},
+    riff::{self, BadRiff, Pan, Strength},
 };
 use riff_worker::engine::Artifact;
 use serde_json::json;
@@ -18,7 +25,87 @@ async fn run(subject: &Subject, recipe: &riff_hub::recipe::Recipe) -> Vec<Artifa
 async fn results_offer_what_a_recipe_alone_can_make_again() {
     let subject = Subject::tiny("sd15").await;
     let moves = riff::moves_of(&subject.spec);
-    assert_eq!(moves, [Move::Vary, Move::Reroll, Move::Blend, Move::Remix, Move::Fork]);
+    let view = [Move::Upscale, Move::Zoom, Move::Pan];
+    assert!(view.iter().all(|made_by| moves.contains(made_by)), "{moves:?}");
+    let recipe = [Move::Vary, Move::Reroll, Move::Blend, Move::Remix, Move::Fork];
+    assert!(recipe.iter().all(|made_by| moves.contains(made_by)), "{moves:?}");
+    riff_hub::schema::check_spec(&subject.spec).unwrap();
+}
+
+/// A parent's recipe with its result on the shelf, and that result.
+async fn parent(subject: &mut Subject) -> (Recipe, RgbImage, Digest) {
+    let recipe = subject.recipe("a fox", &json!({"count": 2, "width": 128, "height": 64, "steps": 8}));
+    let bytes = run(subject, &recipe).await.remove(1).bytes;
+    subject.shelf.push(bytes.clone());
+    (recipe, decode(&bytes), Digest::of_bytes(&bytes))
+}
+
+#[tokio::test]
+async fn upscales_show_the_same_with_more_pixels() {
+    let mut subject = Subject::tiny("sd21").await;
+    let (recipe, small, image) = parent(&mut subject).await;
+    let (spec, anew) = (subject.spec.clone(), |recipe: &Recipe| riff::upscale(recipe, &subject.spec, 1));
+    let child = riff::on_picture(&recipe, &spec, (1, image), anew).unwrap();
+    let large = decode(&run(&subject, &child).await[0].bytes);
+    assert_eq!(large.dimensions(), (256, 128));
+    let again = imageops::resize(&large, 128, 64, FilterType::Triangle);
+    let other = riff::reroll(&child, &subject.spec, 0, 5).unwrap();
+    let mut fresh = other.clone();
+    fresh.params.insert("strength".to_owned(), 1.into());
+    let fresh =
+        imageops::resize(&decode(&run(&subject, &fresh).await[0].bytes), 128, 64, FilterType::Triangle);
+    assert!(
+        apart(&again, &small) < apart(&fresh, &small),
+        "{} {}",
+        apart(&again, &small),
+        apart(&fresh, &small)
+    );
+    assert_ne!(again, small, "its details are new");
+    // One of the largest pictures is no larger.
+    let mut largest = child.clone();
+    largest.params.insert("width".to_owned(), 2_048.into());
+    assert!(matches!(riff::upscale(&largest, &subject.spec, 0), Err(BadRiff::Limit { .. })));
+}
+
+#[tokio::test]
+async fn zooming_out_paints_what_lies_around() {
+    for name in ["sd15", "inpainting", "sdxl"] {
+        let mut subject = Subject::tiny(name).await;
+        let (recipe, near, image) = parent(&mut subject).await;
+        let out = |recipe: &Recipe| riff::zoom(recipe, &subject.spec, 1);
+        let child = riff::on_picture(&recipe, &subject.spec, (1, image), out).unwrap();
+        assert_eq!(child.origin.as_ref().unwrap().parents[0].recipe, recipe.id());
+        let far = decode(&run(&subject, &child).await[0].bytes);
+        assert_eq!(far.dimensions(), (128, 64), "{name}");
+        let small = imageops::resize(&near, 64, 32, FilterType::Lanczos3);
+        let middle = |picture: &RgbImage, x, y| imageops::crop_imm(picture, x, y, 48, 16).to_image();
+        assert_eq!(middle(&far, 40, 24), middle(&small, 8, 8), "{name}: the middle stays");
+        let colours: HashSet<_> = (0..128).map(|x| far.get_pixel(x, 2)).collect();
+        assert!(colours.len() > 30, "{name}: {} colours around it", colours.len());
+    }
+}
+
+#[tokio::test]
+async fn panning_keeps_half_and_paints_the_other() {
+    let mut subject = Subject::tiny("sd15").await;
+    let (recipe, here, image) = parent(&mut subject).await;
+    for (pan, kept, place) in [
+        (Pan::Right, (64, 0, 56, 64), (0, 0)),
+        (Pan::Left, (8, 0, 56, 64), (72, 0)),
+        (Pan::Up, (0, 8, 128, 24), (0, 40)),
+        (Pan::Down, (0, 32, 128, 24), (0, 0)),
+    ] {
+        let aside = |recipe: &Recipe| riff::pan(recipe, &subject.spec, 1, pan);
+        let child = riff::on_picture(&recipe, &subject.spec, (1, image), aside).unwrap();
+        let there = decode(&run(&subject, &child).await[0].bytes);
+        let (x, y, width, height) = kept;
+        let before = imageops::crop_imm(&here, x, y, width, height).to_image();
+        let after = imageops::crop_imm(&there, place.0, place.1, width, height).to_image();
+        assert_eq!(before, after, "{pan:?}");
+        assert!(apart(&here, &there) > 1.0, "{pan:?}");
+        let again = riff::reroll(&child, &subject.spec, 0, 77).unwrap();
+        assert_ne!(decode(&run(&subject, &again).await[0].bytes), there, "another seed, another surrounding");
+    }
 }
 
 #[tokio::test]

@@ -46,6 +46,12 @@ fn copy_folder(from: &Path, to: &Path) {
     }
 }
 
+/// Every file below a folder.
+pub fn files_in(folder: &Path) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { files_in(&path) } else { vec![path] }).collect()
+}
+
 /// A section `[[engine]]` for a folder, with more keys.
 pub fn section(folder: &Path, more: &str) -> String {
     format!("path = {folder:?}\ndevice = \"cpu\"\n{more}")

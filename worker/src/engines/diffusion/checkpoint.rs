@@ -1,6 +1,6 @@
 //! A checkpoint as the worker announces it: its configuration read and checked, no weights in memory.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use riff_hub::{
     canonical::Digest,
@@ -8,22 +8,22 @@ use riff_hub::{
 };
 
 use super::{
-    config::{self, Index, Prediction, ScheduleConfig, Spacing, TextConfig, UnetConfig, VaeConfig},
+    config::{Prediction, ScheduleConfig, Spacing, UnetConfig, VaeConfig},
     flaw::Flaw,
+    folder,
+    location::{self, Location},
     request::{self, Defaults},
     sampler::Sampler,
     schedule::Training,
     settings::{Precision, Settings},
-    weights::{self, Safetensors},
+    single,
+    source::{Parts, Source, TextPart},
+    weights::Safetensors,
     words::Family,
 };
 
 /// Changes whenever the same files and recipe would give another picture.
 const VERSION: &str = "riff diffusion 1";
-/// The usual name of a network's weights, and of a text encoder's.
-pub const NETWORK: &str = "diffusion_pytorch_model";
-/// See [`NETWORK`].
-pub const TEXT: &str = "model";
 /// Steps and guidance of checkpoints, and of those that were distilled to few steps.
 const ORDINARY: (u32, f64) = (25, 7.0);
 /// See [`ORDINARY`]; <https://huggingface.co/stabilityai/sdxl-turbo>.
@@ -35,22 +35,12 @@ const EXAMPLES: [&str; 3] = [
     "seamless moss, seen from above --tile --n 1",
 ];
 
-/// A text encoder of a checkpoint.
-pub struct TextPart {
-    /// Its folder.
-    pub folder: PathBuf,
-    /// Its tokenizer's folder.
-    pub tokenizer: PathBuf,
-    /// Its sizes.
-    pub config: TextConfig,
-}
-
-/// A checked folder.
+/// A checked checkpoint.
 pub struct Checkpoint {
     /// What the hub is told.
     pub spec: ModelSpec,
-    /// Where it is.
-    pub folder: PathBuf,
+    /// Where its weights are.
+    pub source: Source,
     /// Which family it is of.
     pub family: Family,
     /// Whether nothing to push away from is zeros.
@@ -75,26 +65,16 @@ impl Checkpoint {
     /// # Errors
     /// [`Flaw`], naming the file and what is wrong.
     pub fn open(settings: &Settings) -> Result<Self, Flaw> {
-        let folder = &settings.path;
-        if !folder.join("model_index.json").is_file() {
-            return Err(Flaw::NoCheckpoint(folder.clone()));
-        }
-        let index: Index = config::read(&folder.join("model_index.json"))?;
-        let family = family(&index, folder)?;
-        let unet: UnetConfig = read(folder, "unet")?;
-        unet.check(&folder.join("unet/config.json"))?;
-        let vae: VaeConfig = read(folder, "vae")?;
-        let file = folder.join("scheduler/scheduler_config.json");
-        let scheduler: ScheduleConfig = config::read(&file)?;
-        let training = Training::new(&scheduler, &file)?;
-        let texts = texts(folder, family)?;
+        let parts = match location::find(settings)? {
+            Location::Folder(folder) => folder::read(&folder, settings)?,
+            Location::File(file) => single::read(&file, settings)?,
+        };
+        let (fingerprint, bytes, elements) = identify(settings, &parts)?;
+        let defaults = defaults(settings, &parts.unet, &parts.vae, &parts.scheduler);
+        let spec = spec(settings, parts.family, &defaults, fingerprint, bytes);
         let loras = settings.loras.iter().map(|lora| (lora.name(), lora.path.clone())).collect();
-        let (fingerprint, bytes, elements) = identify(settings, &texts)?;
-        let defaults = defaults(settings, &unet, &vae, &scheduler);
-        let spec = spec(settings, family, &defaults, fingerprint, bytes);
-        let folder = folder.clone();
-        let empty_is_zero = family == Family::Xl && index.force_zeros_for_empty_prompt;
-        Ok(Self { spec, folder, family, empty_is_zero, unet, vae, texts, training, loras, elements })
+        let Parts { source, family, empty_is_zero, unet, vae, texts, training, .. } = parts;
+        Ok(Self { spec, source, family, empty_is_zero, unet, vae, texts, training, loras, elements })
     }
 
     /// Names of its LoRAs.
@@ -103,57 +83,8 @@ impl Checkpoint {
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(folder: &Path, part: &str) -> Result<T, Flaw> {
-    config::read(&folder.join(part).join("config.json"))
-}
-
-fn family(index: &Index, folder: &Path) -> Result<Family, Flaw> {
-    match index.class.as_str() {
-        "StableDiffusionPipeline" | "StableDiffusionImg2ImgPipeline" | "StableDiffusionInpaintPipeline" => {
-            Ok(Family::One)
-        }
-        "StableDiffusionXLPipeline"
-        | "StableDiffusionXLImg2ImgPipeline"
-        | "StableDiffusionXLInpaintPipeline" => Ok(Family::Xl),
-        other => Err(Flaw::Unsupported {
-            file: folder.join("model_index.json"),
-            what: "pipeline",
-            found: other.to_owned(),
-            can: "StableDiffusionPipeline and StableDiffusionXLPipeline",
-        }),
-    }
-}
-
-fn texts(folder: &Path, family: Family) -> Result<Vec<TextPart>, Flaw> {
-    let numbers: &[&str] = match family {
-        Family::One => &[""],
-        Family::Xl => &["", "_2"],
-    };
-    let part = |number: &&str| {
-        let place = folder.join(format!("text_encoder{number}"));
-        let tokenizer = folder.join(format!("tokenizer{number}"));
-        let config: TextConfig = config::read(&place.join("config.json"))?;
-        Ok(TextPart { config, folder: place, tokenizer })
-    };
-    numbers.iter().map(part).collect()
-}
-
 /// A hash of whatever makes results differ, bytes of the weights, and numbers in them.
-fn identify(settings: &Settings, texts: &[TextPart]) -> Result<(Digest, u64, u64), Flaw> {
-    let folder = &settings.path;
-    let mut files = weights::files(&folder.join("unet"), NETWORK)?;
-    files.extend(weights::files(&folder.join("vae"), NETWORK)?);
-    let mut plain =
-        ["model_index.json", "unet/config.json", "vae/config.json", "scheduler/scheduler_config.json"]
-            .map(|name| folder.join(name))
-            .to_vec();
-    for text in texts {
-        files.extend(weights::files(&text.folder, TEXT)?);
-        plain.push(text.folder.join("config.json"));
-        plain.extend(
-            ["vocab.json", "merges.txt", "special_tokens_map.json"].map(|name| text.tokenizer.join(name)),
-        );
-    }
+fn identify(settings: &Settings, parts: &Parts) -> Result<(Digest, u64, u64), Flaw> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(VERSION.as_bytes());
     hasher.update(match settings.precision {
@@ -162,16 +93,18 @@ fn identify(settings: &Settings, texts: &[TextPart]) -> Result<(Digest, u64, u64
         Precision::F16 => b"f16",
         Precision::Bf16 => b"bf16",
     });
-    for file in plain {
-        let bytes = std::fs::read(&file).map_err(|error| Flaw::Io { file, error })?;
+    if let Some(prediction) = settings.prediction {
+        hasher.update(format!("{prediction:?}").as_bytes());
+    }
+    for file in &parts.plain {
+        let bytes = std::fs::read(file).map_err(|error| Flaw::Io { file: file.clone(), error })?;
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }
     let (mut bytes, mut elements) = (0, 0);
-    for file in files {
-        let opened = Safetensors::open(&file)?;
-        opened.identify(&mut hasher)?;
-        bytes += opened.bytes;
-        elements += opened.elements() as u64;
+    for file in parts.source.files(parts.texts.len())? {
+        file.identify(&mut hasher)?;
+        bytes += file.bytes;
+        elements += file.elements(|name| parts.source.reads(name));
     }
     for lora in &settings.loras {
         hasher.update(lora.name().as_bytes());
@@ -186,6 +119,7 @@ fn defaults(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig, scheduler: 
         && scheduler.class.starts_with("Euler")
         && scheduler.prediction_type == Prediction::Noise
         && !scheduler.rescale_betas_zero_snr;
+    let turbo = turbo || scheduler.class == "LCMScheduler";
     let (steps, guidance) = if turbo { TURBO } else { ORDINARY };
     let multiple = vae.factor().max(8) as u32;
     Defaults {

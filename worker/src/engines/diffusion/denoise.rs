@@ -5,7 +5,7 @@ use candle_core::{DType, Result, Tensor};
 use super::{
     config::Prediction,
     net::{Added, Pass, Unet},
-    sampler::{Sampler, Tools},
+    sampler::{Past, Sampler, Tools},
     schedule::{Level, Schedule},
 };
 
@@ -86,7 +86,7 @@ impl Run<'_> {
             }
             _ => (&beginning * self.schedule.start)?,
         };
-        let mut before: Option<Tensor> = None;
+        let mut past = Past::new();
         let mut stream = 0;
         for i in first..self.schedule.levels.len() {
             let mut tools = Tools {
@@ -96,10 +96,10 @@ impl Run<'_> {
                     noise(stream)
                 },
             };
-            let step = self.sampler.step(self.schedule, i, &latents, before.as_ref(), &mut tools)?;
+            let step = self.sampler.step(self.schedule, i, &latents, &past, &mut tools)?;
             latents = self.kept(step.next, i, &beginning)?;
             shown(&step.clean)?;
-            before = Some(step.clean);
+            past.push((step.from, step.clean));
         }
         Ok(latents)
     }

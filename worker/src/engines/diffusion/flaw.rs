@@ -18,16 +18,29 @@ pub enum Flaw {
     /// There is no `model_index.json`.
     #[error(
         "{} has no model_index.json: expected a checkpoint in the layout of diffusers, with the folders unet, vae, \
-         text_encoder, tokenizer and scheduler", .0.display()
+         text_encoder, tokenizer and scheduler, or a single file of safetensors", .0.display()
     )]
     NoCheckpoint(PathBuf),
+    /// A repository that is not in the cache.
+    #[error(
+        "{} is no file or folder, and the revision {revision:?} of a repository of that name is not in {}: get it with hf download \
+         {}, or set download = true", path.display(), cache.display(), path.display()
+    )]
+    NotInCache {
+        /// What was named.
+        path: PathBuf,
+        /// Which revision of it.
+        revision: String,
+        /// Where it was looked for.
+        cache: PathBuf,
+    },
     /// A folder without weights in the format that is read.
     #[error("{} has no {stem}.safetensors{hint}", folder.display())]
     NoWeights {
         /// Which.
         folder: PathBuf,
         /// The usual name, without ending.
-        stem: &'static str,
+        stem: String,
         /// What to do.
         hint: &'static str,
     },
@@ -61,6 +74,22 @@ pub enum Flaw {
         /// What works.
         can: &'static str,
     },
+    /// A single file of something else.
+    #[error("{} has {found}: expected {expected}", file.display())]
+    Unknown {
+        /// Which.
+        file: PathBuf,
+        /// What it has.
+        found: String,
+        /// What works.
+        expected: &'static str,
+    },
+    /// A single file, which has no tokenizer, without one beside it.
+    #[error(
+        "{} has no vocab.json or no merges.txt: a single file needs the tokenizer of CLIP beside it; get it with hf download \
+         openai/clip-vit-large-patch14 vocab.json merges.txt, and name its folder in tokenizer", .0.display()
+    )]
+    NoTokenizer(PathBuf),
     /// A LoRA for another kind of model.
     #[error("{} does not fit this checkpoint: {why}", file.display())]
     Lora {

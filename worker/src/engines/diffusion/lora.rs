@@ -4,15 +4,11 @@
 //! Files are read with the names of kohya's scripts (those of diffusers and, for XL, those of the first implementation)
 //! and with those of diffusers and PEFT: <https://huggingface.co/docs/diffusers/api/loaders/lora>.
 
-use std::{
-    collections::HashSet,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Error, Tensor};
 
-use super::{Result, flaw::Flaw, weights::Safetensors};
+use super::{Result, flaw::Flaw, ldm, weights::Safetensors};
 
 /// What files of other methods have in their names; leaving it out would give another picture than was meant.
 const OTHERS: [&str; 5] = ["hada_", "lokr_", "dora_scale", "lora_mid", "oft_"];
@@ -27,10 +23,7 @@ const FACTORS: [(&str, &str); 4] = [
 /// A LoRA, opened.
 pub struct Lora {
     file: Safetensors,
-    path: std::path::PathBuf,
     strength: f64,
-    /// Names of `down` factors that a weight has asked for.
-    used: Mutex<HashSet<String>>,
 }
 
 impl Lora {
@@ -45,7 +38,7 @@ impl Lora {
             let why = format!("{name} is of another method; plain LoRAs are merged");
             return Err(Flaw::Lora { file: path.to_owned(), why });
         }
-        Ok(Self { file, path: path.to_owned(), strength, used: Mutex::default() })
+        Ok(Self { file, strength })
     }
 
     /// Whether every layer of the file was merged, once all networks are read.
@@ -53,16 +46,12 @@ impl Lora {
     /// # Errors
     /// [`Flaw::Lora`] naming one that was not.
     pub fn all_used(&self) -> Result<(), Flaw> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut left: Vec<&str> = self
-            .file
-            .names()
-            .filter(|name| FACTORS.iter().any(|(down, _)| name.ends_with(down)) || is_processor(name))
-            .filter(|name| !used.contains(*name))
-            .collect();
-        left.sort_unstable();
+        let layer = |name: &&str| FACTORS.iter().any(|(down, _)| name.ends_with(down)) || is_processor(name);
+        let left = self.file.unread(|name| layer(&name));
         match left.first() {
-            None if used.is_empty() => Err(self.misfit("it has no layer of a LoRA".to_owned())),
+            None if !self.file.names().any(|name| layer(&name)) => {
+                Err(self.misfit("it has no layer of a LoRA".to_owned()))
+            }
             None => Ok(()),
             Some(first) => Err(self.misfit(format!(
                 "{} of its layers, such as {first}, are not there: it was made for another family of models",
@@ -72,12 +61,12 @@ impl Lora {
     }
 
     fn misfit(&self, why: String) -> Flaw {
-        Flaw::Lora { file: self.path.clone(), why }
+        Flaw::Lora { file: self.file.path.clone(), why }
     }
 
     /// What is added to a weight, where the file speaks of it.
     fn delta(&self, layer: &Layer, weight: &Tensor) -> Result<Option<Tensor>> {
-        let has = |name: &str| self.file.names().any(|one| one == name);
+        let has = |name: &str| self.file.shape(name).is_some();
         let pair = layer.names.iter().flat_map(|name| {
             FACTORS.iter().map(move |(down, up)| (name, format!("{name}{down}"), format!("{name}{up}")))
         });
@@ -105,7 +94,6 @@ impl Lora {
             let why = format!("{down} makes {found:?} where {wanted:?} was expected");
             Error::Msg(self.misfit(why).to_string())
         })?;
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(down);
         Ok(Some(fitting))
     }
 }
@@ -176,9 +164,8 @@ impl Layer {
         match network {
             Network::Unet(layers) => {
                 let mut names = vec![format!("lora_unet_{flat}"), format!("unet.{layer}")];
-                names.extend(
-                    first_name(layer, layers).map(|name| format!("lora_unet_{}", name.replace('.', "_"))),
-                );
+                let first = ldm::unet(layer, layers);
+                names.extend(first.iter().map(|name| format!("lora_unet_{}", name.replace('.', "_"))));
                 Self { names, processor: processor("unet") }
             }
             Network::Text | Network::TextOf(0) => Self {
@@ -196,56 +183,4 @@ impl Layer {
             Network::Vae => Self { names: Vec::new(), processor: None },
         }
     }
-}
-
-/// A layer's name in the first implementation (<https://github.com/Stability-AI/generative-models>), where blocks are counted
-/// through: `input_blocks.4.1…` is the attention behind the first resnet of `down_blocks.1`.
-fn first_name(layer: &str, layers: usize) -> Option<String> {
-    let (side, rest) = layer.split_once('.')?;
-    if side == "mid_block" {
-        let (kind, rest) = rest.split_once('.')?;
-        let (index, rest) = rest.split_once('.')?;
-        let place = match (kind, index) {
-            ("resnets", "0") => 0,
-            ("attentions", _) => 1,
-            _ => 2,
-        };
-        return Some(format!("middle_block.{place}.{}", inner_name(kind, rest)));
-    }
-    let (block, rest) = rest.split_once('.')?;
-    let (kind, rest) = rest.split_once('.')?;
-    let (index, rest) = rest.split_once('.')?;
-    let (block, index): (usize, usize) = (block.parse().ok()?, index.parse().ok()?);
-    match (side, kind) {
-        ("down_blocks", "downsamplers") => Some(format!("input_blocks.{}.0.op", (block + 1) * (layers + 1))),
-        ("down_blocks", _) => {
-            let place = 1 + block * (layers + 1) + index;
-            Some(format!(
-                "input_blocks.{place}.{}.{}",
-                usize::from(kind == "attentions"),
-                inner_name(kind, rest)
-            ))
-        }
-        ("up_blocks", "resnets" | "attentions") => {
-            let place = block * (layers + 1) + index;
-            Some(format!(
-                "output_blocks.{place}.{}.{}",
-                usize::from(kind == "attentions"),
-                inner_name(kind, rest)
-            ))
-        }
-        _ => None,
-    }
-}
-
-/// A resnet's parts are numbered there; an attention's have the same names.
-fn inner_name(kind: &str, rest: &str) -> String {
-    let name = match (kind, rest) {
-        ("resnets", "conv1") => "in_layers.2",
-        ("resnets", "conv2") => "out_layers.3",
-        ("resnets", "time_emb_proj") => "emb_layers.1",
-        ("resnets", "conv_shortcut") => "skip_connection",
-        (_, other) => other,
-    };
-    name.to_owned()
 }

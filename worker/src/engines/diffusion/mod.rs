@@ -1,14 +1,18 @@
-//! `diffusion`: Stable Diffusion 1, 2, XL and their turbo and inpainting kin, run in this process by candle from a folder in
-//! the layout of diffusers.
+//! `diffusion`: Stable Diffusion 1, 2, XL and their turbo and inpainting kin, run in this process by candle: from a
+//! folder in the layout of diffusers, a single file, or a repository in the cache of a model hub.
 //!
 //! It owns a checkpoint's configuration from the start and its weights from its first job on, and gives the same picture
-//! for the same recipe on one kind of machine. It never goes to the network, never reads files that could run code, and
-//! never judges what a picture shows.
+//! for the same recipe on one kind of machine. It never goes to the network unless its section says so, never reads files
+//! that could run code, and never judges what a picture shows.
 
 mod checkpoint;
 mod config;
 mod denoise;
+mod download;
 mod flaw;
+mod folder;
+mod ldm;
+mod location;
 mod lora;
 mod memory;
 mod model;
@@ -20,7 +24,10 @@ mod request;
 mod sampler;
 mod schedule;
 mod settings;
+mod single;
+mod source;
 mod tokens;
+mod view;
 mod weights;
 mod words;
 
@@ -34,7 +41,16 @@ use riff_hub::{
 };
 
 pub use self::settings::Settings;
-use self::{checkpoint::Checkpoint, flaw::Flaw, model::Model, pixels::Pixels, request::Request};
+use self::{
+    checkpoint::Checkpoint,
+    download::{Download, Wanted},
+    flaw::Flaw,
+    location::Repository,
+    model::Model,
+    pixels::Pixels,
+    request::Request,
+    view::View,
+};
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
     engines::{blocking, picture},
@@ -50,6 +66,7 @@ pub struct DiffusionEngine {
     loaded: RwLock<Option<Loaded>>,
     /// Held while weights are read, so that they are read once.
     loading: tokio::sync::Mutex<()>,
+    download: Download,
 }
 
 /// A checkpoint in memory.
@@ -68,6 +85,7 @@ impl DiffusionEngine {
             known: RwLock::default(),
             loaded: RwLock::default(),
             loading: tokio::sync::Mutex::default(),
+            download: Download::default(),
         }
     }
 
@@ -76,6 +94,23 @@ impl DiffusionEngine {
         known
             .filter(|known| known.spec.digest() == digest)
             .ok_or_else(|| EngineError::Failed("this worker has no such model any more".to_owned()))
+    }
+
+    /// What is said of a checkpoint that is not there: it may be on its way.
+    fn missing(&self, flaw: Flaw) -> EngineError {
+        let settings = &self.settings;
+        let wanted = settings.download && matches!(flaw, Flaw::NotInCache { .. });
+        let Some(repository) = Repository::of(settings).filter(|_| wanted) else {
+            return flaw.into();
+        };
+        let Ok(token) = settings.token_env.as_ref().map(std::env::var).transpose() else {
+            let variable = settings.token_env.as_deref().unwrap_or_default();
+            return EngineError::Unavailable(format!(
+                "the variable {variable}, which token_env names, is not set: set it to a token of an account"
+            ));
+        };
+        let (endpoint, variant) = (settings.endpoint.clone(), settings.variant.clone());
+        self.download.go_on(Wanted { repository, endpoint, token, variant })
     }
 
     fn in_memory(&self) -> Option<Loaded> {
@@ -120,7 +155,8 @@ impl DiffusionEngine {
         };
         let mask = picture::bytes(recipe, request::MASK, context).await?;
         let size = request.shape.size;
-        blocking(move || Pixels::read(&image, mask.as_ref(), size)).await.map(Some)
+        let view = request.shape.original.as_ref().map_or(View::WHOLE, |original| original.view);
+        blocking(move || Ok(view.of(Pixels::read(&image, mask.as_ref(), size)?))).await.map(Some)
     }
 }
 
@@ -128,7 +164,8 @@ impl DiffusionEngine {
 impl Engine for DiffusionEngine {
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
         let settings = self.settings.clone();
-        let checkpoint = blocking(move || Ok(Checkpoint::open(&settings)?)).await?;
+        let opened = blocking(move || Ok(Checkpoint::open(&settings))).await?;
+        let checkpoint = opened.map_err(|flaw| self.missing(flaw))?;
         let spec = checkpoint.spec.clone();
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(checkpoint));
         Ok(vec![spec])

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
 
 use super::{
-    checkpoint::{Checkpoint, NETWORK, TEXT},
+    checkpoint::Checkpoint,
     flaw::Flaw,
     lora::{Lora, Network, Patches},
     memory::Memory,
     net::{TextEncoder, Unet, Vae},
     settings::{Place, Settings},
     tokens::Tokens,
-    weights::Weights,
     words::Texts,
 };
 use crate::engine::EngineError;
@@ -61,6 +61,7 @@ impl Model {
         // Half precision overflows in the autoencoder of many checkpoints, XL's first of all.
         let vae_dtype = if checkpoint.vae.force_upcast { DType::F32 } else { dtype };
         let (texts, unet, vae) = networks.read(dtype, vae_dtype)?;
+        checkpoint.source.all_used()?;
         for lora in networks.loras.iter() {
             lora.all_used()?;
         }
@@ -87,12 +88,9 @@ struct Networks<'a> {
 impl Networks<'_> {
     fn read(&self, dtype: DType, vae_dtype: DType) -> Result<(Texts, Unet, Vae), Flaw> {
         let checkpoint = self.checkpoint;
-        let open = |part: &str, network| {
-            Weights::open(&checkpoint.folder.join(part), NETWORK, Patches::new(self.loras.clone(), network))
-        };
         let layers = checkpoint.unet.layers_per_block;
-        let unet = open("unet", Network::Unet(layers))?.builder(dtype, self.device);
-        let vae = open("vae", Network::Vae)?.builder(vae_dtype, self.device);
+        let unet = self.weights(Network::Unet(layers), dtype)?;
+        let vae = self.weights(Network::Vae, vae_dtype)?;
         let count = checkpoint.texts.len();
         let encoders = (0..count)
             .map(|i| self.text(i, if count > 1 { Network::TextOf(i) } else { Network::Text }, dtype));
@@ -104,16 +102,21 @@ impl Networks<'_> {
         Ok((texts, Unet::new(&checkpoint.unet, unet)?, Vae::new(&checkpoint.vae, vae)?))
     }
 
+    fn weights(&self, network: Network, dtype: DType) -> Result<VarBuilder<'static>, Flaw> {
+        let patches = Patches::new(self.loras.clone(), network);
+        let weights = self.checkpoint.source.weights(network, &self.checkpoint.vae, patches)?;
+        Ok(weights.builder(dtype, self.device))
+    }
+
     fn text(&self, i: usize, network: Network, dtype: DType) -> Result<(Tokens, TextEncoder), Flaw> {
         let part = &self.checkpoint.texts[i];
-        let tokens = Tokens::open(&part.tokenizer, part.config.max_position_embeddings)?;
+        let tokens = Tokens::open(&part.tokenizer, part.pad, part.config.max_position_embeddings)?;
         if tokens.vocabulary() > part.config.vocab_size {
             let why =
                 format!("it has more words than its text encoder, which knows {}", part.config.vocab_size);
             return Err(Flaw::Broken { file: part.tokenizer.join("vocab.json"), why });
         }
-        let weights = Weights::open(&part.folder, TEXT, Patches::new(self.loras.clone(), network))?;
-        Ok((tokens, TextEncoder::new(&part.config, weights.builder(dtype, self.device))?))
+        Ok((tokens, TextEncoder::new(&part.config, self.weights(network, dtype)?)?))
     }
 }
 

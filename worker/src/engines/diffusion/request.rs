@@ -9,7 +9,7 @@ use riff_hub::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{net::Edge, noise::Grain, sampler::Sampler, words::Words};
+use super::{net::Edge, noise::Grain, sampler::Sampler, view::View, words::Words};
 use crate::{
     engine::EngineError,
     engines::moves::{self, Source, bad},
@@ -21,9 +21,12 @@ pub const MAX_STEPS: u32 = 150;
 pub const MAX_GUIDANCE: f64 = 30.0;
 /// Most LoRAs at once, and the range of their strengths.
 const LORAS: (u32, f64) = (8, 4.0);
+/// How far the centre of a view may lie from a picture's, and how much of it a view may cover; some of the picture is in it.
+const VIEW_CENTRES: (f64, f64) = (-1.0, 2.0);
+/// See [`VIEW_CENTRES`].
+const VIEW_SCALES: (f64, f64) = (0.25, 4.0);
 /// The input with a mask: white is painted anew.
 pub const MASK: &str = "mask";
-const STRENGTH: &str = "strength";
 const STEPS: &str = "steps";
 const GUIDANCE: &str = "guidance_scale";
 const SAMPLER: &str = "sampler";
@@ -79,6 +82,8 @@ pub struct Original {
     pub mask: Option<Digest>,
     /// Part of the steps that is taken, 0 to 1.
     pub strength: f64,
+    /// What of the picture is seen.
+    pub view: View,
 }
 
 /// One result.
@@ -109,6 +114,7 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
     };
     let picture = |title: &str, text: &str, order: u32| json!({"type": "string", "title": title, "description": text, "x-media": "image", "default": "", "x-order": order});
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
+    let view = |default: f64, (from, to): (f64, f64)| json!({"type": "number", "minimum": from, "maximum": to, "default": default, "x-hidden": true});
     let samplers = Sampler::ALL.map(|(name, _)| name);
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
@@ -132,6 +138,9 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
         "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 12},
         "variations": list,
         "blend": list,
+        "view_x": view(0.5, VIEW_CENTRES),
+        "view_y": view(0.5, VIEW_CENTRES),
+        "view_scale": view(1.0, VIEW_SCALES),
     });
     if !defaults.loras.is_empty() {
         properties[LORA] = loras(&defaults.loras);
@@ -189,8 +198,15 @@ fn original(recipe: &Recipe) -> Result<Option<Original>, EngineError> {
             "a mask was given without a picture: add --image, the picture that it belongs to".to_owned(),
         )),
         (Some(image), mask) => {
-            let strength = recipe.number(STRENGTH).ok_or_else(|| bad(STRENGTH, "a number"))?;
-            Ok(Some(Original { image, mask, strength }))
+            let number = |name| recipe.number(name).ok_or_else(|| bad(name, "a number"));
+            let view = View {
+                x: number(input::VIEW_X)?,
+                y: number(input::VIEW_Y)?,
+                scale: number(input::VIEW_SCALE)?,
+            };
+            // Of what lies beyond a picture nothing can be kept.
+            let strength = if view.is_within() { number(input::STRENGTH)? } else { 1.0 };
+            Ok(Some(Original { image, mask, strength, view }))
         }
     }
 }

@@ -11,6 +11,8 @@ use super::{
 
 /// ρ of the levels of Karras: equation 5 of <https://arxiv.org/abs/2206.00364>.
 const RHO: f64 = 7.0;
+/// Steps of training that latent consistency models are distilled at: section 4.3 of <https://arxiv.org/abs/2310.04378>.
+const DISTILLED: usize = 50;
 /// The share of signal at the last step of training where it was trained down to nothing, so that σ is a number.
 const LEAST_SIGNAL: f64 = 1.0 / 16_777_216.0;
 
@@ -102,11 +104,15 @@ impl Training {
         let spacing = self.spacing.unwrap_or(sampler.spacing());
         let steps = match sampler {
             Sampler::Ddim => self.whole_steps(spacing, count),
-            Sampler::Dpmpp2m | Sampler::Dpmpp2mKarras => self.inner_steps(spacing, count),
-            Sampler::Euler | Sampler::EulerAncestral | Sampler::Heun => self.steps(spacing, count),
+            Sampler::Dpmpp2m | Sampler::Dpmpp2mSde | Sampler::UniPc => self.inner_steps(spacing, count),
+            Sampler::Euler | Sampler::EulerAncestral | Sampler::Heun | Sampler::Lms => {
+                self.steps(spacing, count)
+            }
+            Sampler::Lcm => self.distilled_steps(count),
+            Sampler::Dpmpp2mKarras | Sampler::Dpmpp2mSdeKarras => Vec::new(),
         };
         let levels: Vec<Level> = match sampler {
-            Sampler::Dpmpp2mKarras => self.karras(count),
+            Sampler::Dpmpp2mKarras | Sampler::Dpmpp2mSdeKarras => self.karras(count),
             _ => steps.into_iter().map(|step| Level { sigma: self.sigma(step), step }).collect(),
         };
         let highest = levels.first().copied().unwrap_or(Level { sigma: 1.0, step: 0.0 });
@@ -154,6 +160,14 @@ impl Training {
                 steps
             }
         }
+    }
+
+    /// Those among the steps that latent consistency models are distilled at, which are [`DISTILLED`], or more if so many are
+    /// asked for.
+    fn distilled_steps(&self, count: usize) -> Vec<f64> {
+        let all = DISTILLED.max(count);
+        let apart = self.sigmas.len() / all;
+        (0..count).map(|i| ((all - i * all / count) * apart - 1) as f64).collect()
     }
 
     /// Levels that lie closer where there is little noise.

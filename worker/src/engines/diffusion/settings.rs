@@ -5,15 +5,42 @@ use std::{fmt, path::PathBuf};
 use candle_core::DType;
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::sampler::Sampler;
-use crate::engines::keys::{seconds, unknown_licence};
+use super::{config::Prediction, sampler::Sampler};
+use crate::engines::keys::{seconds, unknown_licence, url};
 
 /// A checkpoint, and what it does not say of itself.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The folder.
+    /// The folder, a single file, or the name of a repository, `owner/name`.
     pub path: PathBuf,
+    /// Branch, tag or commit of the repository.
+    #[serde(default)]
+    pub revision: Option<String>,
+    /// The folder with the caches of repositories; that of huggingface_hub, if left out.
+    #[serde(default)]
+    pub cache: Option<PathBuf>,
+    /// Whether a repository that is not in the cache is downloaded.
+    #[serde(default)]
+    pub download: bool,
+    /// Where it is downloaded from.
+    #[serde(default = "hub", deserialize_with = "endpoint")]
+    pub endpoint: String,
+    /// The variable with the token of an account there, for repositories that ask for one.
+    #[serde(default)]
+    pub token_env: Option<String>,
+    /// For a single file: a folder in the layout of diffusers, whose configuration and tokenizers it goes by.
+    #[serde(default)]
+    pub config: Option<PathBuf>,
+    /// For a single file: a folder with the tokenizer of CLIP; the folder `tokenizer` beside the file, if left out.
+    #[serde(default)]
+    pub tokenizer: Option<PathBuf>,
+    /// Which of several sets of weights in a folder, such as `fp16`.
+    #[serde(default)]
+    pub variant: Option<String>,
+    /// What the network says; what the checkpoint says that it does, if left out.
+    #[serde(default)]
+    pub prediction: Option<Prediction>,
     /// What members type behind `--model`; the folder's name, if left out.
     #[serde(default)]
     pub name: Option<String>,
@@ -126,14 +153,36 @@ impl LoraFile {
 impl Settings {
     /// What members type behind `--model`.
     pub fn name(&self) -> String {
-        let folder = || self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        typed(&self.name.clone().unwrap_or_else(folder))
+        let own = || {
+            let single = self.path.extension().is_some_and(|end| end == "safetensors");
+            let name = if single { self.path.file_stem() } else { self.path.file_name() };
+            let name = name.unwrap_or_default().to_string_lossy().into_owned();
+            // The cache of a repository is called models--OWNER--NAME.
+            let cached = name.strip_prefix("models--").and_then(|name| name.split_once("--"));
+            cached.map_or(name.clone(), |(_, name)| name.to_owned())
+        };
+        typed(&self.name.clone().unwrap_or_else(own))
     }
 }
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())
+    }
+}
+
+/// Where most checkpoints are published, or what the variable says that huggingface_hub goes by.
+fn hub() -> String {
+    std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned())
+}
+
+fn endpoint<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match url(&text) {
+        Some(_) => Ok(text),
+        None => Err(D::Error::custom(format!(
+            "endpoint = {text:?} does not work: write it like \"https://huggingface.co\""
+        ))),
     }
 }
 

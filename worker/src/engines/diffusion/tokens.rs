@@ -33,6 +33,15 @@ struct Special {
     pad_token: Value,
 }
 
+impl Special {
+    /// What fills windows.
+    fn read(folder: &Path) -> Result<String, Flaw> {
+        let special: Self = config::read(&folder.join("special_tokens_map.json"))?;
+        let pad = special.pad_token.get("content").unwrap_or(&special.pad_token).as_str();
+        Ok(pad.unwrap_or(AROUND.1).to_owned())
+    }
+}
+
 /// A window of tokens, as long as the encoder takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Window {
@@ -52,11 +61,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads `vocab.json`, `merges.txt` and `special_tokens_map.json`. `length` is that of a window.
+    /// Reads `vocab.json` and `merges.txt`, and `special_tokens_map.json` where nothing says what windows are filled with
+    /// (`pad`). `length` is that of a window.
     ///
     /// # Errors
     /// [`Flaw::Io`] and [`Flaw::Broken`].
-    pub fn open(folder: &Path, length: usize) -> Result<Self, Flaw> {
+    pub fn open(folder: &Path, pad: Option<&str>, length: usize) -> Result<Self, Flaw> {
         let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
         let broken = |why: String| Flaw::Broken { file: vocab.clone(), why };
         let names = [&vocab, &merges].map(|path| path.display().to_string());
@@ -73,9 +83,11 @@ impl Tokens {
         tokenizer.with_normalizer(Some(NFC)).with_pre_tokenizer(Some(Sequence::new(steps)));
         let id =
             |name: &str| tokenizer.token_to_id(name).ok_or_else(|| broken(format!("it has no token {name}")));
-        let special: Special = config::read(&folder.join("special_tokens_map.json"))?;
-        let pad = special.pad_token.get("content").unwrap_or(&special.pad_token).as_str();
-        let (start, end, pad) = (id(AROUND.0)?, id(AROUND.1)?, id(pad.unwrap_or(AROUND.1))?);
+        let pad = match pad {
+            Some(pad) => pad.to_owned(),
+            None => Special::read(folder)?,
+        };
+        let (start, end, pad) = (id(AROUND.0)?, id(AROUND.1)?, id(&pad)?);
         Ok(Self { tokenizer, start, end, pad, length })
     }
 

@@ -2,11 +2,11 @@
 //! checked for its shape, has the LoRAs merged in, and goes to the device; nothing else is kept in memory.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::File,
     io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use candle_core::{DType, Device, Error, Shape, Tensor};
@@ -14,7 +14,12 @@ use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Result, flaw::Flaw, lora::Patches};
+use super::{
+    Result,
+    flaw::Flaw,
+    ldm::{Names, Place},
+    lora::Patches,
+};
 
 /// Longest header, in bytes, as the format sets it.
 const MAX_HEADER: u64 = 100_000_000;
@@ -31,9 +36,14 @@ struct Entry {
 
 /// One file: its header read and checked, its tensors where they were.
 pub struct Safetensors {
-    path: PathBuf,
+    /// Which.
+    pub path: PathBuf,
+    /// What its header says beside its tensors.
+    pub metadata: HashMap<String, String>,
     file: Mutex<File>,
     entries: HashMap<String, Entry>,
+    /// Names of the tensors that were asked for.
+    read: Mutex<HashSet<String>>,
     /// Where the tensors begin.
     base: u64,
     /// Bytes in all.
@@ -64,6 +74,9 @@ impl Safetensors {
         file.read_exact(&mut header).map_err(io)?;
         let header: Map<String, Value> =
             serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
+        let said = header.get("__metadata__").and_then(Value::as_object).into_iter().flatten();
+        let metadata =
+            said.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
         let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");
         let entries = tensors
             .map(|(name, value)| Ok((name, serde_json::from_value(value)?)))
@@ -75,7 +88,8 @@ impl Safetensors {
             Some(needs) if needs == has => {}
             needs => return Err(truncated(needs.unwrap_or(u64::MAX))),
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file), entries, base, bytes: has })
+        let (path, file) = (path.to_owned(), Mutex::new(file));
+        Ok(Self { path, metadata, file, entries, read: Mutex::default(), base, bytes: has })
     }
 
     /// The tensors' names.
@@ -83,9 +97,23 @@ impl Safetensors {
         self.entries.keys().map(String::as_str)
     }
 
-    /// Numbers in all.
-    pub fn elements(&self) -> usize {
-        self.entries.values().map(|entry| entry.shape.iter().product::<usize>()).sum()
+    /// A tensor's shape, where the file has the tensor.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.entries.get(name).map(|entry| entry.shape.as_slice())
+    }
+
+    /// Those among the names that nobody has asked for since the file was opened, in order.
+    pub fn unread(&self, among: impl Fn(&str) -> bool) -> Vec<&str> {
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left: Vec<&str> = self.names().filter(|name| among(name) && !read.contains(*name)).collect();
+        left.sort_unstable();
+        left
+    }
+
+    /// Numbers in all tensors among the names.
+    pub fn elements(&self, among: impl Fn(&str) -> bool) -> u64 {
+        let among = self.entries.iter().filter(|(name, _)| among(name));
+        among.map(|(_, entry)| entry.shape.iter().product::<usize>() as u64).sum()
     }
 
     /// A tensor in its own type, on the CPU.
@@ -109,11 +137,12 @@ impl Safetensors {
             return Err(self.error(&format!("is damaged: {name} has not as many bytes as its shape needs")));
         }
         let mut bytes = vec![0; (to - from) as usize];
-        self.read(self.base + from, &mut bytes)?;
+        self.bytes_at(self.base + from, &mut bytes)?;
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         Tensor::from_raw_buffer(&bytes, dtype, &entry.shape, &Device::Cpu)
     }
 
-    fn read(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
+    fn bytes_at(&self, from: u64, bytes: &mut [u8]) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let read = file.seek(SeekFrom::Start(from)).and_then(|_| file.read_exact(bytes));
         read.map_err(|error| self.error(&format!("cannot be read: {error}")))
@@ -129,7 +158,7 @@ impl Safetensors {
             let last = self.bytes.saturating_sub(length as u64);
             let from = if whole { piece * length as u64 } else { last * piece / (pieces - 1) };
             let mut bytes = vec![0; length.min((self.bytes - from) as usize)];
-            self.read(from, &mut bytes)?;
+            self.bytes_at(from, &mut bytes)?;
             hasher.update(&bytes);
         }
         Ok(())
@@ -140,22 +169,21 @@ impl Safetensors {
     }
 }
 
-/// The files of one network.
-pub fn files(folder: &Path, stem: &'static str) -> Result<Vec<PathBuf>, Flaw> {
-    #[derive(Deserialize)]
-    struct Shards {
-        weight_map: HashMap<String, String>,
+/// The files of one network; of a variant (`fp16` and the like) where one is named, and else those without, or in half
+/// precision where there is nothing else.
+///
+/// # Errors
+/// [`Flaw::NoWeights`], [`Flaw::Io`] and [`Flaw::Broken`].
+pub fn files(folder: &Path, stem: &'static str, variant: Option<&str>) -> Result<Vec<PathBuf>, Flaw> {
+    let variants = match variant {
+        Some(variant) => vec![Some(variant)],
+        None => vec![None, Some("fp16")],
+    };
+    for variant in variants {
+        if let Some(files) = files_of(folder, stem, variant)? {
+            return Ok(files);
+        }
     }
-    let index = folder.join(format!("{stem}.safetensors.index.json"));
-    if index.is_file() {
-        let shards: Shards = super::config::read(&index)?;
-        let mut names: Vec<String> = shards.weight_map.into_values().collect();
-        names.sort();
-        names.dedup();
-        return Ok(names.into_iter().map(|name| folder.join(name)).collect());
-    }
-    let names = [format!("{stem}.safetensors"), format!("{stem}.fp16.safetensors")];
-    let found = names.iter().map(|name| folder.join(name)).find(|path| path.is_file());
     let pickled = ["bin", "fp16.bin"].iter().any(|end| {
         folder.join(format!("{stem}.{end}")).is_file()
             || folder.join(format!("pytorch_model.{end}")).is_file()
@@ -166,24 +194,68 @@ pub fn files(folder: &Path, stem: &'static str) -> Result<Vec<PathBuf>, Flaw> {
         }
         false => "",
     };
-    found.map(|path| vec![path]).ok_or(Flaw::NoWeights { folder: folder.to_owned(), stem, hint })
+    let stem = variant.map_or(stem.to_owned(), |variant| format!("{stem}.{variant}"));
+    Err(Flaw::NoWeights { folder: folder.to_owned(), stem, hint })
+}
+
+/// Those of a variant: one file, or several that an index names. Names are those that diffusers and transformers write:
+/// <https://huggingface.co/docs/diffusers/using-diffusers/loading#checkpoint-variants>.
+fn files_of(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Option<Vec<PathBuf>>, Flaw> {
+    let (indices, file) = match variant {
+        None => (vec![format!("{stem}.safetensors.index.json")], format!("{stem}.safetensors")),
+        Some(variant) => (
+            vec![
+                format!("{stem}.safetensors.index.{variant}.json"),
+                format!("{stem}.{variant}.safetensors.index.json"),
+            ],
+            format!("{stem}.{variant}.safetensors"),
+        ),
+    };
+    if let Some(index) = indices.iter().map(|name| folder.join(name)).find(|path| path.is_file()) {
+        return shards(folder, &index).map(Some);
+    }
+    let file = folder.join(file);
+    Ok(file.is_file().then(|| vec![file]))
+}
+
+fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Flaw> {
+    #[derive(Deserialize)]
+    struct Shards {
+        weight_map: HashMap<String, String>,
+    }
+    let shards: Shards = super::config::read(index)?;
+    let mut names: Vec<String> = shards.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    match names.iter().find(|name| Path::new(name).components().count() != 1) {
+        None => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
+        Some(name) => {
+            let why = format!("it names {name:?}, which is no file beside it");
+            Err(Flaw::Broken { file: index.to_owned(), why })
+        }
+    }
 }
 
 /// The weights of one network, with LoRAs.
 pub struct Weights {
-    files: Vec<Safetensors>,
+    files: Vec<Arc<Safetensors>>,
+    names: Names,
     patches: Patches,
 }
 
 impl Weights {
-    /// Opens the files of a network.
+    /// Opens the files of a network, which have its own names.
     ///
     /// # Errors
-    /// Those of [`Safetensors::open`], and [`Flaw::NoWeights`].
-    pub fn open(folder: &Path, stem: &'static str, patches: Patches) -> Result<Self, Flaw> {
-        let files = files(folder, stem)?;
-        let files = files.iter().map(|path| Safetensors::open(path)).collect::<Result<_, Flaw>>()?;
-        Ok(Self { files, patches })
+    /// Those of [`Safetensors::open`].
+    pub fn open(files: &[PathBuf], patches: Patches) -> Result<Self, Flaw> {
+        let open = |path: &PathBuf| Safetensors::open(path).map(Arc::new);
+        Ok(Self { files: files.iter().map(open).collect::<Result<_, Flaw>>()?, names: Names::Own, patches })
+    }
+
+    /// Those of a network that lies with others in a file.
+    pub fn within(file: Arc<Safetensors>, names: Names, patches: Patches) -> Self {
+        Self { files: vec![file], names, patches }
     }
 
     /// A builder of networks from these weights.
@@ -191,8 +263,11 @@ impl Weights {
         VarBuilder::from_backend(Box::new(self), dtype, device.clone())
     }
 
-    fn file(&self, name: &str) -> Option<&Safetensors> {
-        self.files.iter().find(|file| file.entries.contains_key(name))
+    fn find(&self, name: &str) -> Option<(&Safetensors, Place)> {
+        self.names.places(name).into_iter().find_map(|place| {
+            let file = self.files.iter().find(|file| file.shape(&place.name).is_some())?;
+            Some((&**file, place))
+        })
     }
 }
 
@@ -203,18 +278,23 @@ impl SimpleBackend for Weights {
             return Ok(tensor);
         }
         let (found, wanted) = (tensor.dims(), shape.dims());
-        let what = format!("has {name} with the shape {found:?}, and its config.json asks for {wanted:?}");
-        Err(self.file(name).map_or_else(|| Error::Msg(what.clone()), |file| file.error(&what)))
+        let what = format!("has {name} with the shape {found:?}, and its configuration asks for {wanted:?}");
+        Err(self.find(name).map_or_else(|| Error::Msg(what.clone()), |(file, _)| file.error(&what)))
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
-        let first = self.files.first().ok_or_else(|| Error::Msg("there are no weights".to_owned()))?;
-        let tensor = self.file(name).unwrap_or(first).tensor(name)?;
+        let Some((file, place)) = self.find(name) else {
+            let first = self.files.first().ok_or_else(|| Error::Msg("there are no weights".to_owned()))?;
+            let named =
+                self.names.places(name).into_iter().next().map_or(name.to_owned(), |place| place.name);
+            return Err(first.error(&format!("has no tensor {named}")));
+        };
+        let tensor = place.part.of(file.tensor(&place.name)?)?;
         let tensor = self.patches.apply(name, tensor)?;
         tensor.to_dtype(dtype)?.to_device(device)
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
-        self.file(name).is_some()
+        self.find(name).is_some()
     }
 }
