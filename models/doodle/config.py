@@ -52,7 +52,7 @@ CONFIGS = {
         things=FIRST, batch=32, rate=1e-3, distil_rate=3e-4, warmup=100, decay=0.995,
     ),
     "tiny": Config(
-        Shape(size=16, channels=(16, 32), blocks=(1, 1), attends=1, head=16, embedding=32, text_blocks=1),
+        Shape(size=32, channels=(16, 32), blocks=(1, 1), attends=1, head=16, embedding=32, text_blocks=1),
         things=FIRST, batch=4, warmup=2, decay=0.9,
     ),
 }

@@ -2,12 +2,13 @@
 
     python models/doodle/evaluate.py --config small --guidance 1 2 3 4 --steps 8
 
-Writes figures.json and sheets of examples, failures and nearest drawings beside the weights. A thing that the judge does
+Writes figures.json and sheets of examples, failures and the nearest pictures of training. A thing that the judge does
 not find counts as wrong in colour, count and relation too.
 """
 
 import argparse
 import dataclasses
+import itertools
 import json
 import time
 from pathlib import Path
@@ -78,8 +79,10 @@ class Trial:
 
     def __init__(self, given):
         self.given, self.config, self.device = given, CONFIGS[given.config], torch.device(given.device)
-        self.folder = given.weights or HERE / "runs" / given.config
-        self.network, self.distilled = checkpoint.read(self.folder, given.config, self.device)
+        weights = given.weights or HERE / "runs" / given.config
+        self.folder = given.out or weights
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.network, self.distilled = checkpoint.read(weights, given.config, self.device)
         self.judge = judges.read(given.judge or HERE / "runs" / given.config / "judge.safetensors", self.device)
         drawings = Drawings(given.data, self.config.things)
         self.artist, self.tokens = Artist(drawings.things, drawings.boxes), Tokens(given.data / "vocabulary.txt")
@@ -160,12 +163,13 @@ def sheets(trial, pictures, verdicts):
             sheet.write(trial.folder / f"{name}.webp", [pictures[index] for index in chosen], [trial.scenes[index].caption for index in chosen])
 
 
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--config", choices=CONFIGS, default="large")
     parser.add_argument("--data", type=Path, default=HERE / "data/prepared")
-    parser.add_argument("--weights", type=Path, help="folder with the weights, where figures are written; the run's unless given")
+    parser.add_argument("--weights", type=Path, help="folder with the weights; the run's unless given")
     parser.add_argument("--judge", type=Path, help="the judge's file; the run's unless given")
+    parser.add_argument("--out", type=Path, help="folder for figures and sheets; that of the weights unless given")
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--steps", type=int, nargs="+", default=[8])
     parser.add_argument("--guidance", type=float, nargs="+", default=[1.0, 2.0, 3.0, 4.0, 6.0])
@@ -173,24 +177,27 @@ def main():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--lock", type=Path, action="append", default=[])
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    given = arguments()
     if given.threads:
         torch.set_num_threads(given.threads)
     trial = Trial(given)
     figures = {"captions": given.count, "distilled": trial.distilled, "judge_on_drawings": shares(trial.judged(trial.real("own"))), "runs": []}
     print("judge", figures["judge_on_drawings"], flush=True)
     best = (-1.0, None, None)
-    for steps in given.steps:
-        for guidance in given.guidance:
-            since = time.monotonic()
-            pictures = trial.drawn(steps, guidance)
-            verdicts = trial.judged(pictures)
-            run = {"steps": steps, "guidance": guidance, **shares(verdicts), "seconds": round(time.monotonic() - since, 1)}
-            figures["runs"].append(run)
-            print(run, flush=True)
-            total = sum(run[kind]["right"] for kind in ("thing", "colour", "count", "relation"))
-            if total > best[0]:
-                best = (total, pictures, verdicts)
+    for steps, guidance in itertools.product(given.steps, given.guidance):
+        since = time.monotonic()
+        pictures = trial.drawn(steps, guidance)
+        verdicts = trial.judged(pictures)
+        run = {"steps": steps, "guidance": guidance, **shares(verdicts), "seconds": round(time.monotonic() - since, 1)}
+        figures["runs"].append(run)
+        print(run, flush=True)
+        total = sum(run[kind]["right"] for kind in ("thing", "colour", "count", "relation"))
+        if total > best[0]:
+            best = (total, pictures, verdicts)
     sheets(trial, *best[1:])
     figures["copies"] = copies(trial, best[1], given.training)
     (trial.folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")

@@ -41,6 +41,7 @@ def arguments():
     parser.add_argument("--data", type=Path, default=HERE / "data/prepared", help="what prepare.py wrote")
     parser.add_argument("--run", type=Path, help="folder of the run; runs/CONFIG beside this file unless given")
     parser.add_argument("--weights", type=Path, help="folder for the weights; the run's unless given")
+    parser.add_argument("--begin", type=Path, help="where the run has no checkpoint, begin with the weights in this folder")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop before this many minutes are over")
     parser.add_argument("--steps", type=int, default=10 ** 9, help="stop when the stage has this many steps")
     parser.add_argument("--every", type=float, default=10, help="minutes between checkpoints")
@@ -67,9 +68,9 @@ class Run:
         self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
         self.encoder = encoder(given.data / "encoder.safetensors", self.device)
         self.network = Doodle(self.config.shape).to(self.device, memory_format=torch.channels_last)
-        self.step, self.teacher = 0, None
+        self.step = 0
         self.begin()
-        self.averaged = self.averaged.requires_grad_(False)
+        self.averaged.requires_grad_(False)
         # Compiled for one length of text: what is shorter is filled up.
         self.padded = self.config.tokens if given.compile else None
         self.ready = torch.compile(self.network) if given.compile else self.network
@@ -78,16 +79,21 @@ class Run:
         self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
 
     def begin(self):
-        """Takes up the stage's checkpoint; a new stage begins with random weights, or with those of the stage before."""
+        """Takes up the stage's checkpoint; a new stage begins with the weights of the stage before, with given ones, or at random."""
         rate = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.config.weight_decay,
                                            betas=(0.9, 0.98), fused=self.device.type == "cuda")
         state, before = self.checkpoint(self.given.stage), self.checkpoint("flow")
-        if self.given.stage == "distil":
-            if before is None:
-                raise SystemExit(f"doodle: {self.folder} holds no checkpoint of `train.py flow`, which `distil` goes on from")
+        if before:
             self.network.load_state_dict(before["averaged"])
-            self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
+        elif self.given.begin:
+            weights, distilled = checkpoint.read(self.given.begin, self.given.config, self.device)
+            if distilled and self.given.stage == "distil" and not state:
+                raise SystemExit(f"doodle: the weights in {self.given.begin} are distilled already; give those of `train.py flow`")
+            self.network.load_state_dict(weights.state_dict())
+        elif self.given.stage == "distil":
+            raise SystemExit(f"doodle: {self.folder} holds no checkpoint of `train.py flow`; run that first, or give weights with --begin")
+        self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.averaged = copy.deepcopy(self.network)
         if state:
             self.network.load_state_dict(state["network"])
@@ -129,7 +135,8 @@ class Run:
         self.step += 1
         # At first the average follows closely, else it would remember how it began.
         decay = min(self.config.decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
         return loss.detach()
 
     def save(self):
@@ -156,24 +163,14 @@ def main():
     if given.threads:
         torch.set_num_threads(given.threads)
     torch.backends.cuda.matmul.allow_tf32 = True
-    run = Run(given)
+    run, turns = Run(given), Turns(given.lock)
     loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=given.workers,
                         pin_memory=run.device.type == "cuda")
-    turns, log, losses, saved = Turns(given.lock), run.folder / f"{given.stage}.csv", [], time.monotonic()
-    if not log.exists():
-        log.write_text("step,minutes,loss,pictures_per_second\n")
-    since, until = time.monotonic(), STARTED + given.minutes * 60 - RESERVE_S[run.device.type]
+    log, saved = Log(run.folder / f"{given.stage}.csv"), time.monotonic()
+    until = STARTED + given.minutes * 60 - RESERVE_S[run.device.type]
     for batch in loader:
         with turns.step():
-            losses.append(run.advance(*batch))
-        if run.step % LOGGED_EVERY == 0:
-            loss, now = torch.stack(losses).mean().item(), time.monotonic()
-            rate = len(losses) * run.config.batch / (now - since)
-            line = f"{run.step},{(now - STARTED) / 60:.2f},{loss:.5f},{rate:.1f}"
-            print(line, flush=True)
-            with log.open("a") as file:
-                file.write(line + "\n")
-            losses, since = [], now
+            log.add(run.advance(*batch), run.step, run.config.batch)
         if time.monotonic() > until:
             break
         if time.monotonic() - saved > given.every * 60:
@@ -181,6 +178,26 @@ def main():
                 run.save()
             saved = time.monotonic()
     run.save()
+
+
+class Log:
+    """The loss, its mean over LOGGED_EVERY steps at a time, on standard output and in a file of comma-separated values."""
+
+    def __init__(self, path):
+        self.path, self.losses, self.since = path, [], time.monotonic()
+        if not path.exists():
+            path.write_text("step,minutes,loss,pictures_per_second\n")
+
+    def add(self, loss, step, pictures):
+        self.losses.append(loss)
+        if step % LOGGED_EVERY:
+            return
+        mean, now = torch.stack(self.losses).mean().item(), time.monotonic()
+        line = f"{step},{(now - STARTED) / 60:.2f},{mean:.5f},{len(self.losses) * pictures / (now - self.since):.1f}"
+        print(line, flush=True)
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        self.losses, self.since = [], now
 
 
 if __name__ == "__main__":
