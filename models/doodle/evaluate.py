@@ -151,8 +151,8 @@ def copies(trial, pictures, count):
     pairs = [pair for index in order for pair in (pictures[index], trial.training_picture(*map(int, ours[index, 1:].tolist())))]
     captions = [text for index in order for text in (trial.scenes[index].caption, f"nearest in training, {ours[index, 0]:.3f} away")]
     sheet.write(trial.folder / "nearest.webp", pairs, captions)
-    told = lambda away: {"median": round(away.median().item(), 4), "least": round(away.min().item(), 4)}
-    return {"training_pictures": count, "samples": told(ours[:, 0]), "fresh_drawings": told(fresh[:, 0])}
+    told = [{"median": round(away.median().item(), 4), "least": round(away.min().item(), 4)} for away in (ours[:, 0], fresh[:, 0])]
+    return {"training_pictures": count, "samples": told[0], "fresh_drawings": told[1]}
 
 
 def sheets(trial, pictures, verdicts):

@@ -46,8 +46,8 @@ def places(scene, heights, random):
 
 def placed(scene, owner, x, y, side, random):
     side *= SCALES[scene.groups[owner].size] * random.uniform(0.94, 1.06)
-    keep = lambda value: min(max(value + random.uniform(-0.03, 0.03), side * 0.46), 1 - side * 0.46)
-    return Place(owner, keep(x), keep(y), side)
+    x, y = (min(max(value + random.uniform(-0.03, 0.03), side * 0.46), 1 - side * 0.46) for value in (x, y))
+    return Place(owner, x, y, side)
 
 
 def spread(total, random):

@@ -65,8 +65,8 @@ class Attention(nn.Module):
         self.out = silent(nn.Linear(width, width))
 
     def forward(self, queries, context, mask=None):
-        split = lambda x: x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        parts = split(self.query(queries)), split(self.key(context)), split(self.value(context))
+        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                 for part in (self.query(queries), self.key(context), self.value(context)))
         mixed = F.scaled_dot_product_attention(*parts, attn_mask=None if mask is None else mask[:, None, None])
         return self.out(mixed.transpose(1, 2).flatten(2))
 
