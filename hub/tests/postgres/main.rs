@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup;
+mod backup;
 #[path = "../hub/community.rs"]
 mod community;
 mod database;
 #[path = "../hub/embed.rs"]
 mod embed;
+#[path = "../hub/fairness.rs"]
+mod fairness;
 #[path = "../hub/give.rs"]
 mod give;
 #[path = "../hub/grammar.rs"]
@@ -24,6 +27,8 @@ mod quota;
 mod riffs;
 #[path = "../hub/safety.rs"]
 mod safety;
+#[path = "../hub/sounds.rs"]
+mod sounds;
 #[path = "../hub/support.rs"]
 mod support;
 #[path = "../hub/upscale.rs"]

@@ -1,0 +1,62 @@
+"""What a training run leaves on disk: a checkpoint to go on from, and weights to draw with.
+
+Weights are the averaged network's in half precision, in parts that each stay below 16 MB. Every part's header says the
+network's shape (`shape`, JSON), whether it was distilled (`stage`) and after how many steps (`step`).
+"""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from config import Shape
+from model import Doodle
+
+PART_BYTES = 15_500_000
+
+
+def save(path, state):
+    """Writes a checkpoint such that a stop in between leaves the last one."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def load(path, device):
+    """The checkpoint at `path`, None where there is none. Only a file of one's own: it is unpickled."""
+    return torch.load(path, map_location=device, weights_only=True) if path.is_file() else None
+
+
+def export(folder, name, network, step, stage):
+    """Writes the weights as NAME-1-of-N.safetensors … and removes what was there under the name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{name}-*-of-*.safetensors"):
+        old.unlink()
+    header = {"shape": json.dumps(network.shape.plain()), "step": str(step), "stage": stage}
+    parts = [{}]
+    for key, tensor in network.state_dict().items():
+        tensor = tensor.detach().to("cpu", torch.float16).contiguous()
+        if sum(each.nbytes for each in parts[-1].values()) + tensor.nbytes > PART_BYTES:
+            parts.append({})
+        parts[-1][key] = tensor
+    for index, part in enumerate(parts, 1):
+        save_file(part, folder / f"{name}-{index}-of-{len(parts)}.safetensors", metadata=header)
+
+
+def read(folder, name, device):
+    """(network, distilled) from the weights of `name` in a folder."""
+    files = sorted(Path(folder).glob(f"{name}-*-of-*.safetensors"))
+    if not files:
+        raise SystemExit(f"doodle: {folder} holds no weights of {name}; train them with models/doodle/train.py")
+    state, header = {}, {}
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            header = opened.metadata()
+            state.update({key: opened.get_tensor(key).float() for key in opened.keys()})
+    plain = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(header["shape"]).items()}
+    network = Doodle(Shape(**plain))
+    network.load_state_dict(state)
+    return network.requires_grad_(False).eval().to(device), header["stage"] == "distil"

@@ -1,0 +1,196 @@
+"""The network: a U-Net that sees a noisy picture, a time and the words, and says which way the picture goes.
+
+Made of operations that every framework has: 3×3 and 1×1 convolutions, group norm, SiLU, linear layers, attention, nearest
+upsampling. With `tile` set its convolutions wrap around, and so do its pictures.
+Sources: https://arxiv.org/abs/2006.11239 (U-Net), https://arxiv.org/abs/2301.11093 (pictures in patches, most work at 16×16).
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+GROUPS = 16
+# Sinusoids for each of time, step and guidance.
+FREQUENCIES = 64
+
+
+class Conv(nn.Conv2d):
+    """A convolution with odd kernel that keeps the size (or halves it), and wraps around when `tile` is set."""
+
+    tile = False
+
+    def __init__(self, inner, outer, kernel=3, stride=1):
+        super().__init__(inner, outer, kernel, stride=stride, padding=kernel // 2)
+
+    def forward(self, x):
+        if not self.tile or self.padding[0] == 0:
+            return super().forward(x)
+        edge = self.padding[0]
+        return F.conv2d(F.pad(x, (edge,) * 4, mode="circular"), self.weight, self.bias, self.stride)
+
+
+def silent(layer):
+    """The layer giving zeros until it has learnt otherwise."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut; time and text scale and shift what lies between them."""
+
+    def __init__(self, inner, outer, embedding):
+        super().__init__()
+        self.norm1, self.conv1 = nn.GroupNorm(GROUPS, inner), Conv(inner, outer)
+        self.modulation = nn.Linear(embedding, 2 * outer)
+        self.norm2, self.conv2 = nn.GroupNorm(GROUPS, outer), silent(Conv(outer, outer))
+        self.shortcut = Conv(inner, outer, 1) if inner != outer else nn.Identity()
+
+    def forward(self, x, embedding):
+        scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
+        out = self.conv1(F.silu(self.norm1(x)))
+        out = self.norm2(out) * (1 + scale) + shift
+        return self.shortcut(x) + self.conv2(F.silu(out))
+
+
+class Attention(nn.Module):
+    """Of `queries` (n, i, width) to `context` (n, j, width2), masked by (n, j) where given."""
+
+    def __init__(self, width, context, head):
+        super().__init__()
+        self.heads = width // head
+        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(context, width), nn.Linear(context, width)
+        self.out = silent(nn.Linear(width, width))
+
+    def forward(self, queries, context, mask=None):
+        parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+                 for part in (self.query(queries), self.key(context), self.value(context)))
+        mixed = F.scaled_dot_product_attention(*parts, attn_mask=None if mask is None else mask[:, None, None])
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Transformer(nn.Module):
+    """Attention of places to each other and to the words, and a small network for each place."""
+
+    def __init__(self, width, head, text):
+        super().__init__()
+        self.norm1, self.attend = nn.LayerNorm(width), Attention(width, width, head)
+        self.norm2, self.read = nn.LayerNorm(width), Attention(width, text, head)
+        self.norm3, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 3 * width), silent(nn.Linear(3 * width, width))
+
+    def forward(self, x, text, mask):
+        flat = x.flatten(2).transpose(1, 2)
+        own = self.norm1(flat)
+        flat = flat + self.attend(own, own)
+        flat = flat + self.read(self.norm2(flat), text, mask)
+        flat = flat + self.down(F.silu(self.up(self.norm3(flat))))
+        return flat.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class Words(nn.Module):
+    """Lets the encoder's token states be fitted to pictures: a few layers of attention among the tokens."""
+
+    def __init__(self, width, count, head):
+        super().__init__()
+        self.enter = nn.Linear(width, width)
+        self.blocks = nn.ModuleList(nn.ModuleDict({
+            "norm1": nn.LayerNorm(width), "attend": Attention(width, width, head), "norm2": nn.LayerNorm(width),
+            "up": nn.Linear(width, 2 * width), "down": silent(nn.Linear(2 * width, width))}) for _ in range(count))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, text, mask):
+        text = self.enter(text)
+        for block in self.blocks:
+            own = block["norm1"](text)
+            text = text + block["attend"](own, own, mask)
+            text = text + block["down"](F.silu(block["up"](block["norm2"](text))))
+        return self.norm(text)
+
+
+class Level(nn.Module):
+    """A block and, where the level attends, a transformer behind it."""
+
+    def __init__(self, inner, outer, shape, attends):
+        super().__init__()
+        self.block = Block(inner, outer, shape.embedding)
+        self.transformer = Transformer(outer, shape.head, shape.text) if attends else None
+
+    def forward(self, x, embedding, text, mask):
+        x = self.block(x, embedding)
+        return x if self.transformer is None else self.transformer(x, text, mask)
+
+
+class Doodle(nn.Module):
+    """Velocity (n, 3, size, size) from noise towards the picture.
+
+    `x` (n, 3, size, size); `time` (n,) from 0, noise, to 1, the picture; `step` (n,) how far the next step goes, 0 for the
+    velocity here; `guidance` (n,), 1 for none; `text` (n, tokens, width) with its `mask` (n, tokens), True for tokens.
+    """
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape = shape
+        pixels, width = 3 * shape.patch ** 2, shape.embedding
+        self.words = Words(shape.text, shape.text_blocks, 64)
+        self.pooled = nn.Linear(shape.text, width)
+        self.embed = nn.Sequential(nn.Linear(6 * FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+        self.enter = Conv(pixels, shape.channels[0])
+        self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
+        inner, skips = shape.channels[0], []
+        for depth, outer in enumerate(shape.channels):
+            level = nn.ModuleList()
+            for _ in range(shape.blocks[depth]):
+                level.append(Level(inner, outer, shape, depth >= shape.attends))
+                inner = outer
+            skips.append([outer] * shape.blocks[depth])
+            self.down.append(level)
+            if depth + 1 < len(shape.channels):
+                self.shrink.append(Conv(inner, inner, stride=2))
+        self.middle = Level(inner, inner, shape, True)
+        for depth in reversed(range(len(shape.channels))):
+            outer, level = shape.channels[depth], nn.ModuleList()
+            for skip in skips[depth]:
+                level.append(Level(inner + skip, outer, shape, depth >= shape.attends))
+                inner = outer
+            self.up.append(level)
+            if depth:
+                self.grow.append(Conv(inner, shape.channels[depth - 1]))
+                inner = shape.channels[depth - 1]
+        self.norm, self.leave = nn.GroupNorm(GROUPS, inner), silent(Conv(inner, pixels))
+
+    def forward(self, x, time, step, guidance, text, mask):
+        text = self.words(text, mask)
+        weight = mask[..., None].to(text.dtype)
+        pooled = (text * weight).sum(1) / weight.sum(1)
+        waves = torch.cat([sinusoids(time), sinusoids(step), sinusoids(guidance / 10)], 1)
+        embedding = F.silu(self.embed(waves) + self.pooled(pooled))
+        x = self.enter(F.pixel_unshuffle(x, self.shape.patch))
+        skips = []
+        for depth, level in enumerate(self.down):
+            for part in level:
+                x = part(x, embedding, text, mask)
+                skips.append(x)
+            if depth < len(self.shrink):
+                x = self.shrink[depth](x)
+        x = self.middle(x, embedding, text, mask)
+        for depth, level in enumerate(self.up):
+            for part in level:
+                x = part(torch.cat([x, skips.pop()], 1), embedding, text, mask)
+            if depth < len(self.grow):
+                x = self.grow[depth](F.interpolate(x, scale_factor=2, mode="nearest"))
+        return F.pixel_shuffle(self.leave(F.silu(self.norm(x))), self.shape.patch)
+
+    def tile(self, wrap):
+        """Lets pictures wrap around at their edges, or no longer."""
+        for layer in self.modules():
+            if isinstance(layer, Conv):
+                layer.tile = wrap
+
+
+def sinusoids(value):
+    """(n,) from about 0 to 1 as waves (n, 2 × FREQUENCIES)."""
+    rates = torch.exp(torch.arange(FREQUENCIES, device=value.device) * (-math.log(10000) / FREQUENCIES)) * 1000
+    angles = value.float()[:, None] * rates
+    return torch.cat([angles.cos(), angles.sin()], 1)

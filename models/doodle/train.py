@@ -1,0 +1,204 @@
+"""Trains doodle: `train.py flow` first, `train.py distil` on what that left. Needs torch, numpy, safetensors and Pillow.
+
+    python models/doodle/train.py flow --config large --minutes 9
+    python models/doodle/train.py distil --config large --minutes 9
+
+Goes on from the checkpoint in the run's folder if there is one. On one kind of machine, a seed and a number of steps give the
+same weights, however often training was stopped in between. `--minutes` counts from the start of the process to its end.
+"""
+
+import argparse
+import contextlib
+import copy
+import dataclasses
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+import checkpoint
+import flow
+import sheet
+from batches import Batches, Drawings
+from compose import Canvas
+from config import CONFIGS
+from model import Doodle
+from text import Tokens, encoder
+from turns import Turns
+
+HERE = Path(__file__).parent
+STARTED = time.monotonic()
+# What writing the checkpoint, the weights and a sheet may take at the end.
+RESERVE_S = {"cpu": 40, "cuda": 25}
+LOGGED_EVERY = 50
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("stage", choices=("flow", "distil"))
+    parser.add_argument("--config", choices=CONFIGS, default="large")
+    parser.add_argument("--data", type=Path, default=HERE / "data/prepared", help="what prepare.py wrote")
+    parser.add_argument("--run", type=Path, help="folder of the run; runs/CONFIG beside this file unless given")
+    parser.add_argument("--weights", type=Path, help="folder for the weights; the run's unless given")
+    parser.add_argument("--begin", type=Path, help="where the run has no checkpoint, begin with the weights in this folder")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop before this many minutes are over")
+    parser.add_argument("--steps", type=int, default=10 ** 9, help="stop when the stage has this many steps")
+    parser.add_argument("--every", type=float, default=10, help="minutes between checkpoints")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32")
+    parser.add_argument("--compile", action="store_true", help="let torch compile the network (minutes at the start, faster then)")
+    parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 0, help="processes that make scenes")
+    parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
+    parser.add_argument("--lock", type=Path, action="append", default=[], help="lock this file shared during each step (repeatable)")
+    return parser.parse_args()
+
+
+class Run:
+    """One stage of training: networks, optimiser, and how far it is."""
+
+    def __init__(self, given):
+        self.given, self.config, self.device = given, CONFIGS[given.config], torch.device(given.device)
+        self.folder = given.run or HERE / "runs" / given.config
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(given.seed)
+        drawings = Drawings(given.data, self.config.things)
+        self.tokens = Tokens(given.data / "vocabulary.txt")
+        self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
+        self.encoder = encoder(given.data / "encoder.safetensors", self.device)
+        self.network = Doodle(self.config.shape).to(self.device, memory_format=torch.channels_last)
+        self.step = 0
+        self.begin()
+        self.averaged.requires_grad_(False)
+        # Compiled for one length of text: what is shorter is filled up.
+        self.padded = self.config.tokens if given.compile else None
+        self.ready = torch.compile(self.network) if given.compile else self.network
+        config = self.config if given.stage == "flow" else dataclasses.replace(self.config, unconditional=0.0)
+        self.batches = Batches(drawings, self.tokens, config, f"{given.seed} {given.stage}")
+        self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
+
+    def begin(self):
+        """Takes up the stage's checkpoint; a new stage begins with the weights of the stage before, with given ones, or at random."""
+        rate = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.config.weight_decay,
+                                           betas=(0.9, 0.98), fused=self.device.type == "cuda")
+        state, before = self.checkpoint(self.given.stage), self.checkpoint("flow")
+        if before:
+            self.network.load_state_dict(before["averaged"])
+        elif self.given.begin:
+            weights, distilled = checkpoint.read(self.given.begin, self.given.config, self.device)
+            if distilled and self.given.stage == "distil" and not state:
+                raise SystemExit(f"doodle: the weights in {self.given.begin} are distilled already; give those of `train.py flow`")
+            self.network.load_state_dict(weights.state_dict())
+        elif self.given.stage == "distil":
+            raise SystemExit(f"doodle: {self.folder} holds no checkpoint of `train.py flow`; run that first, or give weights with --begin")
+        self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.averaged = copy.deepcopy(self.network)
+        if state:
+            self.network.load_state_dict(state["network"])
+            self.averaged.load_state_dict(state["averaged"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = state["step"]
+
+    def checkpoint(self, stage):
+        return checkpoint.load(self.folder / f"{stage}.pt", self.device)
+
+    def read(self, ids, mask):
+        """The encoder's states and the mask for tokens; (n, tokens, 384) and (n, tokens)."""
+        ids, mask = ids.to(self.device), mask.to(self.device)
+        with torch.no_grad(), self.cast():
+            return self.encoder(ids, mask).float(), mask
+
+    def cast(self):
+        return torch.autocast(self.device.type, torch.bfloat16) if self.given.precision == "bf16" else contextlib.nullcontext()
+
+    def advance(self, arrays, ids, mask):
+        """One step; its loss, still on the device."""
+        generator = torch.Generator(self.device).manual_seed(self.given.seed * 1_000_003 + self.step)
+        picture = self.canvas(arrays)
+        text = self.read(ids, mask)
+        if self.padded:
+            text = flow.stretched(text, len(picture), self.padded)
+        with self.cast():
+            if self.given.stage == "flow":
+                loss = flow.flow_loss(self.ready, picture, text, generator)
+            else:
+                loss = flow.distil_loss(self.ready, self.averaged, self.teacher, picture, text, self.empty, generator)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        for group in self.optimiser.param_groups:
+            full = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
+            group["lr"] = full * min(1.0, (self.step + 1) / self.config.warmup)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        # At first the average follows closely, else it would remember how it began.
+        decay = min(self.config.decay, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
+        return loss.detach()
+
+    def save(self):
+        """Writes checkpoint, weights and sheet."""
+        state = {"network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
+                 "optimiser": self.optimiser.state_dict(), "step": self.step}
+        checkpoint.save(self.folder / f"{self.given.stage}.pt", state)
+        weights = self.given.weights or self.folder
+        checkpoint.export(weights, self.given.config, self.averaged, self.step, self.given.stage)
+        pictures = self.drawn(sheet.PROMPTS, steps=8 if self.given.stage == "distil" else 24, guidance=3.0)
+        sheet.write(weights / f"{self.given.config}-{self.given.stage}.webp", pictures, sheet.PROMPTS)
+
+    def drawn(self, prompts, steps, guidance):
+        """A picture for each prompt, always from the same noise."""
+        size = self.config.shape.size
+        noise = torch.randn(len(prompts), 3, size, size, generator=torch.Generator().manual_seed(7)).to(self.device)
+        text = self.read(*self.tokens.batch(prompts, self.config.tokens))
+        with self.cast():
+            return flow.sample(self.averaged, noise, text, self.empty, steps, guidance, self.given.stage == "distil")
+
+
+def main():
+    given = arguments()
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    run, turns = Run(given), Turns(given.lock)
+    loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=given.workers,
+                        pin_memory=run.device.type == "cuda")
+    log, saved = Log(run.folder / f"{given.stage}.csv"), time.monotonic()
+    until = STARTED + given.minutes * 60 - RESERVE_S[run.device.type]
+    for batch in loader:
+        with turns.step():
+            log.add(run.advance(*batch), run.step, run.config.batch)
+        if time.monotonic() > until:
+            break
+        if time.monotonic() - saved > given.every * 60:
+            with turns.step():
+                run.save()
+            saved = time.monotonic()
+    run.save()
+
+
+class Log:
+    """The loss, its mean over LOGGED_EVERY steps at a time, on standard output and in a file of comma-separated values."""
+
+    def __init__(self, path):
+        self.path, self.losses, self.since = path, [], time.monotonic()
+        if not path.exists():
+            path.write_text("step,minutes,loss,pictures_per_second\n")
+
+    def add(self, loss, step, pictures):
+        self.losses.append(loss)
+        if step % LOGGED_EVERY:
+            return
+        mean, now = torch.stack(self.losses).mean().item(), time.monotonic()
+        line = f"{step},{(now - STARTED) / 60:.2f},{mean:.5f},{len(self.losses) * pictures / (now - self.since):.1f}"
+        print(line, flush=True)
+        with self.path.open("a") as file:
+            file.write(line + "\n")
+        self.losses, self.since = [], now
+
+
+if __name__ == "__main__":
+    main()
