@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backup;
-mod backup;
 #[path = "../hub/community.rs"]
 mod community;
 mod database;

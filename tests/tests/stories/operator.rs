@@ -17,7 +17,7 @@ async fn refusal(settings: &str) -> String {
 async fn settings_that_do_not_work_are_refused_with_file_and_key() {
     insta::assert_snapshot!(refusal("listne = \"127.0.0.1:80\"").await, @r#"
     riff: the settings are refused:
-      TOML file (DATA/riff.toml): listne: unknown field: found `listne`, expected `one of `listen`, `public_url`, `data`, `default_models`, `log`, `store`, `rate`, `quota`, `queue`, `moderation`, `sound`, `discord`, `worker`, `engine`, `channels``
+      TOML file (DATA/riff.toml): listne: unknown field: found `listne`, expected `one of `listen`, `public_url`, `cookie_key`, `data`, `default_models`, `log`, `store`, `blobs`, `rate`, `quota`, `queue`, `fairness`, `operate`, `moderation`, `sound`, `discord`, `worker`, `engine`, `channels``
     riff settings prints every setting with its default
     "#);
     insta::assert_snapshot!(refusal("[queue]\nlease_seconds = -1.0").await, @r#"
