@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use riff_hub::store::StoreOptions;
 
-/// Communities that a test of arbitrary ones makes.
-pub const CASES: u32 = 24;
-
 /// Where a community's rows are.
 pub struct Database;
 

@@ -16,3 +16,6 @@ mod safety;
 mod sounds;
 mod support;
 mod upscale;
+
+/// Communities that a test of arbitrary ones makes.
+const CASES: u32 = 24;

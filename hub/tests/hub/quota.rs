@@ -203,7 +203,7 @@ async fn a_roles_allowance_holds_until_its_jobs_are_settled() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(crate::database::CASES))]
+    #![proptest_config(ProptestConfig::with_cases(crate::CASES))]
     #[test]
     fn whatever_happens_the_ledger_never_goes_below_zero_nor_loses_anything(
         happenings in proptest::collection::vec(happening(), 1..40),

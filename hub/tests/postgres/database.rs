@@ -5,9 +5,6 @@ use std::{sync::Arc, time::Duration};
 use riff_hub::store::{Postgres, StoreOptions};
 use temporary_postgres::Server;
 
-/// Communities that a test of arbitrary ones makes: a step takes longer here.
-pub const CASES: u32 = 4;
-
 /// Where a community's rows are.
 pub struct Database {
     url: String,

@@ -32,3 +32,6 @@ mod sounds;
 mod support;
 #[path = "../hub/upscale.rs"]
 mod upscale;
+
+/// Communities that a test of arbitrary ones makes: a step takes longer here.
+const CASES: u32 = 4;
