@@ -3,7 +3,7 @@
 use std::{collections::HashSet, str::FromStr};
 
 use super::{
-    BadPrompt, Command, check_length,
+    BadPrompt, Command, check_text,
     flags::{RATIO, fit, key},
     line::{self, Draft, Typed},
 };
@@ -25,7 +25,7 @@ impl FromStr for Defaults {
     /// # Errors
     /// [`BadPrompt::NotFlags`] for words before the flags, and what a line with these flags is refused for.
     fn from_str(text: &str) -> Result<Self, BadPrompt> {
-        check_length(text)?;
+        check_text(text)?;
         let draft = line::draft(Command::Ask, text)?;
         match draft.head.as_str() {
             "" => Ok(Self { model: draft.model, flags: draft.flags }),

@@ -1,6 +1,6 @@
 //! A typed line: which command, which words, which flags. Nothing here knows a model.
 
-use super::{BadPrompt, check_length, permute};
+use super::{BadPrompt, check_text, permute};
 use crate::model::Media;
 
 /// What a line asks for.
@@ -69,7 +69,7 @@ pub struct Draft {
 /// An unknown command, a line that is too long, or choices that are broken or too many.
 pub fn parse_line(line: &str) -> Result<Vec<Draft>, BadPrompt> {
     let line = line.trim();
-    check_length(line)?;
+    check_text(line)?;
     let (command, body) = split_command(line)?;
     let texts = match command {
         Command::Imagine => permute::expand(body)?,

@@ -46,6 +46,9 @@ pub enum BadPrompt {
     /// Nothing but white space.
     #[error("The prompt is empty: say what you would like to see, as in “a lighthouse at dusk”.")]
     Empty,
+    /// A character that is none, and that PostgreSQL keeps in no text.
+    #[error("The prompt has a NUL character in it, which nobody can read. Leave it out.")]
+    Nul,
     /// Over [`MAX_PROMPT_CHARS`].
     #[error("The prompt has {chars} characters; at most {MAX_PROMPT_CHARS} are read. Shorten it.")]
     TooLong {
@@ -104,7 +107,7 @@ pub enum BadPrompt {
 impl Prompt {
     /// A prompt taken as it stands, trimmed: for language models.
     pub fn verbatim(text: &str) -> Result<Self, BadPrompt> {
-        check_length(text)?;
+        check_text(text)?;
         match text.trim() {
             "" => Err(BadPrompt::Empty),
             text => Ok(Self(text.to_owned())),
@@ -138,10 +141,13 @@ pub fn escape_flags(text: &str) -> String {
     line::escape(text)
 }
 
-fn check_length(text: &str) -> Result<(), BadPrompt> {
+fn check_text(text: &str) -> Result<(), BadPrompt> {
     let chars = text.chars().count();
     if chars > MAX_PROMPT_CHARS {
         return Err(BadPrompt::TooLong { chars });
+    }
+    if text.contains('\0') {
+        return Err(BadPrompt::Nul);
     }
     Ok(())
 }
@@ -149,7 +155,7 @@ fn check_length(text: &str) -> Result<(), BadPrompt> {
 impl FromStr for Prompt {
     type Err = BadPrompt;
     fn from_str(text: &str) -> Result<Self, BadPrompt> {
-        check_length(text)?;
+        check_text(text)?;
         let parts = parse_parts(text)?;
         if let [only] = parts.as_slice() {
             return Ok(Self(only.text.clone()));

@@ -85,8 +85,16 @@ impl Store {
             )?;
             let pool = hello.pools.iter().position(|pool| pool.models.contains(&spec.name));
             let jobs = pool.map_or(1, |at| i64::from(hello.pools[at].jobs.clamp(1, MOST_JOBS)));
-            execute!(tx, "INSERT INTO worker_model (worker, model, pool, jobs, overflow_after_ms) VALUES ($1, $2, $3, $4, $5)
-                 ON CONFLICT DO NOTHING", worker, &digest, pool.map_or(0, |at| at as i64 + 1), jobs, after_ms)?;
+            execute!(
+                tx,
+                "INSERT INTO worker_model (worker, model, pool, jobs, overflow_after_ms) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT DO NOTHING",
+                worker,
+                &digest,
+                pool.map_or(0, |at| at as i64 + 1),
+                jobs,
+                after_ms
+            )?;
         }
         tx.commit().await?;
         Ok(())
@@ -94,10 +102,15 @@ impl Store {
 
     /// What a worker serves; nothing if it has not announced itself to this database.
     pub async fn served_by_worker(&self, worker: &str, now: Millis) -> Result<Option<Served>, StoreError> {
-        let rows: Vec<ServedRow> = all!(self.read, "SELECT model, model.name, overflow_after_ms, set_aside_until > $2,
+        let rows: Vec<ServedRow> = all!(
+            self.read,
+            "SELECT model, model.name, overflow_after_ms, set_aside_until > $2,
                     EXISTS (SELECT 1 FROM shortage WHERE shortage.worker = worker.name)
              FROM worker LEFT JOIN worker_model ON worker_model.worker = worker.name LEFT JOIN model ON digest = model
-             WHERE worker.name = $1", worker, now)?;
+             WHERE worker.name = $1",
+            worker,
+            now
+        )?;
         let Some((.., set_aside, short)) = rows.first().cloned() else {
             return Ok(None);
         };
@@ -117,9 +130,12 @@ impl Store {
 
     /// The newest version of every model that a worker ever announced, newest first.
     pub async fn models(&self) -> Result<Vec<KnownModel>, StoreError> {
-        let rows: Vec<Row> = all!(self.read, "SELECT digest, spec, cost_ratio FROM model AS m
+        let rows: Vec<Row> = all!(
+            self.read,
+            "SELECT digest, spec, cost_ratio FROM model AS m
              WHERE digest = (SELECT digest FROM model WHERE name = m.name ORDER BY last_seen DESC, digest LIMIT 1)
-             ORDER BY name")?;
+             ORDER BY name"
+        )?;
         rows.into_iter().map(known).collect()
     }
 
@@ -190,8 +206,15 @@ impl Store {
         let mut tx = self.begin().await?;
         execute!(tx, "UPDATE channel SET position = -1 WHERE surface = 'web'")?;
         for (position, channel) in channels.iter().enumerate() {
-            execute!(tx, "INSERT INTO channel (id, title, topic, position) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (id) DO UPDATE SET title = $2, topic = $3, position = $4 WHERE channel.surface = 'web'", &channel.id, &channel.title, &channel.topic, position as i64)?;
+            execute!(
+                tx,
+                "INSERT INTO channel (id, title, topic, position) VALUES ($1, $2, $3, $4)
+                 ON CONFLICT (id) DO UPDATE SET title = $2, topic = $3, position = $4 WHERE channel.surface = 'web'",
+                &channel.id,
+                &channel.title,
+                &channel.topic,
+                position as i64
+            )?;
         }
         tx.commit().await?;
         Ok(())

@@ -97,7 +97,9 @@ impl Store {
         who: Option<&Member>,
         now: Millis,
     ) -> Result<Option<Ground>, StoreError> {
-        let ground = optional!(self.read, "SELECT community, mature, paused,
+        let ground = optional!(
+            self.read,
+            "SELECT community, mature, paused,
                     NOT EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community)
                     OR EXISTS (SELECT 1 FROM open_channel AS o WHERE o.community = c.community AND o.channel = c.id)
                         AS open,
@@ -109,14 +111,22 @@ impl Store {
                             AND (until IS NULL OR until > $3)) AS restricted,
                     COALESCE(defaults, '') AS defaults
              FROM channel AS c LEFT JOIN preference ON preference.member = $2
-             WHERE id = $1 AND (position >= 0 OR surface <> 'web')", channel, who.map(|who| &who.id), now)?;
+             WHERE id = $1 AND (position >= 0 OR surface <> 'web')",
+            channel,
+            who.map(|who| &who.id),
+            now
+        )?;
         Ok(ground)
     }
 
     /// Names of channels that a moderator opened and that take prompts, at most five.
     pub async fn open_titles(&self, community: &str) -> Result<Vec<String>, StoreError> {
-        let titles = scalars!(self.read, "SELECT COALESCE(title, o.channel) FROM open_channel AS o LEFT JOIN channel ON channel.id = o.channel
-             WHERE o.community = $1 AND NOT COALESCE(paused, FALSE) ORDER BY 1 LIMIT 5", community)?;
+        let titles = scalars!(
+            self.read,
+            "SELECT COALESCE(title, o.channel) FROM open_channel AS o LEFT JOIN channel ON channel.id = o.channel
+             WHERE o.community = $1 AND NOT COALESCE(paused, FALSE) ORDER BY 1 LIMIT 5",
+            community
+        )?;
         Ok(titles)
     }
 

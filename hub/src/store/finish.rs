@@ -259,12 +259,16 @@ impl Account {
 
 async fn account(tx: &mut Tx, job: &str) -> Result<Account, StoreError> {
     turn::of_job(tx, job).await?;
-    optional!(tx, "SELECT job.*, body, model.spec -> 'cost' AS announced, -gpu_ms AS reserved_ms,
+    optional!(
+        tx,
+        "SELECT job.*, body, model.spec -> 'cost' AS announced, -gpu_ms AS reserved_ms,
                 (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
                 (SELECT CAST(SUM(l.gpu_ms) AS BIGINT) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
                     AS balance_ms
          FROM job JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
-         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = $1", job)?
+         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = $1",
+        job
+    )?
     .ok_or_else(|| StoreError::Missing(format!("job {job}")))
 }
 

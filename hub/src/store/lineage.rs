@@ -33,19 +33,27 @@ impl Store {
 
     /// What a recipe was made from.
     pub async fn parents(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
-        let relatives = all!(self.read, "SELECT recipe.id AS recipe, idx, made_by, body ->> 'prompt' AS prompt,
+        let relatives = all!(
+            self.read,
+            "SELECT recipe.id AS recipe, idx, made_by, body ->> 'prompt' AS prompt,
                     (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
-             FROM recipe_parent JOIN recipe ON recipe.id = parent WHERE child = $1 ORDER BY position", id.to_string())?;
+             FROM recipe_parent JOIN recipe ON recipe.id = parent WHERE child = $1 ORDER BY position",
+            id.to_string()
+        )?;
         Ok(relatives)
     }
 
     /// What was made from a recipe in public, newest first, at most 200.
     pub async fn children(&self, id: RecipeId) -> Result<Vec<Relative>, StoreError> {
-        let relatives = all!(self.read, "SELECT recipe.id AS recipe, MIN(idx) AS idx, MIN(made_by) AS made_by, body ->> 'prompt' AS prompt,
+        let relatives = all!(
+            self.read,
+            "SELECT recipe.id AS recipe, MIN(idx) AS idx, MIN(made_by) AS made_by, body ->> 'prompt' AS prompt,
                     (SELECT MAX(id) FROM job WHERE job.recipe = recipe.id AND state = 'succeeded' AND NOT private) AS job
              FROM recipe_parent JOIN recipe ON recipe.id = child
              WHERE parent = $1 AND EXISTS (SELECT 1 FROM job WHERE job.recipe = recipe.id AND NOT private)
-             GROUP BY recipe.id ORDER BY created_at DESC, recipe.id LIMIT 200", id.to_string())?;
+             GROUP BY recipe.id ORDER BY created_at DESC, recipe.id LIMIT 200",
+            id.to_string()
+        )?;
         Ok(relatives)
     }
 }

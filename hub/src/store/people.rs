@@ -85,8 +85,12 @@ impl Store {
 
     /// The first member with that name who already has a token: whom `riff token create` means.
     pub async fn token_member(&self, name: &str) -> Result<Option<Member>, StoreError> {
-        let found = optional!(self.read, "SELECT member.id, member.name FROM member JOIN token ON token.subject = member.id AND kind = 'member'
-             WHERE member.name = $1 ORDER BY member.created_at LIMIT 1", name)?;
+        let found = optional!(
+            self.read,
+            "SELECT member.id, member.name FROM member JOIN token ON token.subject = member.id AND kind = 'member'
+             WHERE member.name = $1 ORDER BY member.created_at LIMIT 1",
+            name
+        )?;
         Ok(found)
     }
 

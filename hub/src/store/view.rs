@@ -96,8 +96,12 @@ impl Store {
 
     /// Public jobs of a channel that have not ended, oldest first.
     pub async fn live_in(&self, channel: &str) -> Result<Vec<Job>, StoreError> {
-        let jobs = all!(self.read, "SELECT * FROM job WHERE channel = $1 AND NOT private AND state IN ('queued', 'leased', 'running')
-             ORDER BY id LIMIT 200", channel)?;
+        let jobs = all!(
+            self.read,
+            "SELECT * FROM job WHERE channel = $1 AND NOT private AND state IN ('queued', 'leased', 'running')
+             ORDER BY id LIMIT 200",
+            channel
+        )?;
         Ok(jobs)
     }
 

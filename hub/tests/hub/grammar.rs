@@ -55,6 +55,14 @@ fn flags_fill_the_schema() {
 }
 
 #[test]
+fn what_is_no_text_is_refused() {
+    assert_eq!(
+        refusal("a \0 lighthouse"),
+        "The prompt has a NUL character in it, which nobody can read. Leave it out."
+    );
+}
+
+#[test]
 fn refusals_name_the_flag_its_range_and_the_nearest_known_one() {
     insta::assert_snapshot!(refusal("x --stesp 5"), @"There is no flag --stesp for painter: did you mean --steps? Its flags: --n --cfg --height --no --sampler --seed --steps --stop --tile --width --ar --model.");
     insta::assert_snapshot!(refusal("x --steps 50"), @"--steps 50 does not work: --steps takes a whole number from 1 to 12, as in “--steps 6”.");
