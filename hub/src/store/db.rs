@@ -7,7 +7,7 @@
 use std::{path::Path, str::FromStr};
 
 use sqlx::{
-    PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction,
+    Connection, PgConnection, PgPool, PgTransaction, SqliteConnection, SqlitePool, SqliteTransaction,
     postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteError, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -137,6 +137,13 @@ pub(super) async fn postgres(options: &Postgres) -> Result<Pool, StoreError> {
         // The statements are few and plain: planning them anew each time takes longer than running them.
         ("plan_cache_mode", "force_generic_plan"),
     ]);
+    // A pool would only say that it waited in vain.
+    let first = PgConnection::connect_with(&connect).await;
+    let first = first.map_err(|source| {
+        let (host, port) = (connect.get_host().to_owned(), connect.get_port());
+        StoreError::Unreachable { host, port, source }
+    })?;
+    first.close().await?;
     let pool = PgPoolOptions::new().max_connections(options.connections).connect_with(connect).await?;
     POSTGRES.run(&pool).await?;
     Ok(Pool::Postgres(pool))

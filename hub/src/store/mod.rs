@@ -93,6 +93,18 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("the database is locked by another process; stop that process, or wait and try again")]
     Locked,
+    /// PostgreSQL is not there, or lets nobody in.
+    #[error(
+        "PostgreSQL at {host}:{port} cannot be used: {source}; check store.postgres, and that it takes connections"
+    )]
+    Unreachable {
+        /// Its host.
+        host: String,
+        /// Its port.
+        port: u16,
+        /// Why.
+        source: sqlx::Error,
+    },
     /// No room, or a file size limit.
     #[error("the disk is full or the data folder's file size limit is reached; free some room and try again")]
     DiskFull,

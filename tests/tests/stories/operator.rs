@@ -79,6 +79,16 @@ async fn a_data_folder_that_cannot_be_used_is_named() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_be_reached_is_named_without_its_password() {
+    let mut riff = riff();
+    riff.set("RIFF_STORE__POSTGRES", "postgres://riff:secret@127.0.0.1:1/riff");
+    let told = riff.start_in_vain(&[]).await.unwrap().stderr;
+    assert!(told.contains("PostgreSQL at 127.0.0.1:1 cannot be used: "), "{told}");
+    assert!(told.contains("check store.postgres"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
 async fn the_printed_settings_are_a_settings_file() {
     let mut riff = riff();
     let printed = riff.cli(&["settings"]).await.unwrap();
