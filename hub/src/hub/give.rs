@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     canonical::Digest,
-    schema, step,
+    schema,
+    seam::Millis,
+    step,
     store::{Leased, Present, Search, Served, StoreError},
     trace, wire,
 };
@@ -223,8 +225,13 @@ impl Hub {
         present
     }
 
+    /// Who was heard of since then is here: within the last two leases.
+    pub(super) fn present_since(&self) -> Millis {
+        self.seam.now() - 2 * self.settings.lease.as_millis() as Millis
+    }
+
     fn is_here(&self, presence: &Presence) -> bool {
-        presence.at >= self.seam.now() - 2 * self.settings.lease.as_millis() as i64
+        presence.at >= self.present_since()
     }
 
     /// Their names.

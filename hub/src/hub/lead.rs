@@ -16,16 +16,12 @@ const LOOK: Duration = Duration::from_secs(2);
 impl Hub {
     /// Whether this hub is the one that does `what` for all.
     pub async fn leads(&self, what: &str) -> bool {
-        let Some(peers) = &self.peers else {
-            return true;
-        };
         if let Some(known) = self.leading.get(what)
             && known.0.elapsed() < LOOK
         {
             return known.1;
         }
-        let now = self.seam.now();
-        let leads = match self.store.claim(what, peers.name(), now + CLAIM.as_millis() as i64, now).await {
+        let leads = match self.takes(what).await {
             Ok(leads) => leads,
             Err(error) => {
                 tracing::warn!(what, %error, "who leads is not known");

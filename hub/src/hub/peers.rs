@@ -152,8 +152,7 @@ impl Hub {
         if self.peers.is_none() {
             return Ok(());
         }
-        let now = self.seam.now();
-        let since = now - 2 * self.settings.lease.as_millis() as i64;
+        let since = self.present_since();
         let mine = self.presence.iter().filter(|entry| entry.here && entry.at >= since);
         let mine: Vec<Present> = mine
             .map(|entry| Present {
