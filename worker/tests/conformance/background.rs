@@ -22,7 +22,7 @@ use crate::{
     answers::{answers, says},
     fake::{Fake, document},
     files::png,
-    suite::{recipe, watched},
+    suite::{at_work, recipe, watched},
     support::{Cog, path_in},
     tls::Behind,
 };
@@ -68,17 +68,11 @@ async fn a_cancelled_prediction_is_stopped_and_one_left_behind_is_taken_over() {
     let folder = tempfile::tempdir().unwrap();
     for (mark, dropped) in [("cancelled", false), ("dropped", true)] {
         let mark = path_in(&folder, mark);
-        let (tell, mut told) = watch::channel(());
-        let context = RunContext {
-            updates: Arc::new(move |_| {
-                tell.send_replace(());
-            }),
-            ..watched().0
-        };
+        let (context, mut told) = at_work();
         let (cancel, job) = (context.cancel.clone(), context.job.clone());
         let (running, long) = (engine.clone(), recipe(&spec, mark.to_str().unwrap(), &json!({})));
         let run = tokio::spawn(async move { running.run(&long, &context).await });
-        told.changed().await.unwrap();
+        told.wait_for(|working| *working).await.unwrap();
         if dropped {
             run.abort();
         } else {

@@ -15,7 +15,7 @@ use riff_hub::{
 };
 use riff_worker::engine::{Artifact, Engine, EngineError, RunContext, Update};
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::files::Shelf;
 
@@ -101,6 +101,17 @@ pub fn watched() -> (RunContext, Arc<Mutex<Vec<Update>>>) {
     (context, seen)
 }
 
+/// A context that says when the model's own code is at work: a server reports the start of a run before that.
+pub fn at_work() -> (RunContext, watch::Receiver<bool>) {
+    let (tell, told) = watch::channel(false);
+    let updates = Arc::new(move |update: Update| {
+        if done(&update) > 0.0 {
+            tell.send_replace(true);
+        }
+    });
+    (RunContext { updates, ..watched().0 }, told)
+}
+
 /// The picture that recipes may name.
 pub fn picture() -> Bytes {
     let drawn = image::RgbImage::from_fn(60, 24, |x, y| image::Rgb([x as u8, y as u8, (x * y) as u8]));
@@ -182,7 +193,7 @@ pub async fn shows_what_it_has(subject: Subject) {
 pub async fn stops_when_cancelled(subject: Subject) {
     let spec = subject.ready().await;
     let (mut context, _) = watched();
-    let (tell, told) = tokio::sync::watch::channel(false);
+    let (tell, told) = watch::channel(false);
     context.updates = Arc::new(move |_| {
         tell.send_replace(true);
     });

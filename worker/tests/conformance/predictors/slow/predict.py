@@ -15,7 +15,7 @@ class Predictor(BasePredictor):
         started = time.monotonic()
         try:
             while (passed := time.monotonic() - started) < seconds:
-                print(f"{int(100 * passed / seconds)}%", flush=True)
+                print(f"{1 + int(99 * passed / seconds)}%", flush=True)
                 time.sleep(0.01)
         except CancelationException:
             pathlib.Path(prompt).write_text("cancelled")
