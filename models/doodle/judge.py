@@ -141,6 +141,7 @@ def main():
     given = parser.parse_args()
     if given.threads:
         torch.set_num_threads(given.threads)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     train(given, dataclasses.replace(CONFIGS[given.config], batch=given.batch))
 
 

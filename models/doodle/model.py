@@ -1,7 +1,7 @@
 """The network: a U-Net that sees a noisy picture, a time and the words, and says which way the picture goes.
 
-Made of operations that every framework has: 3×3 and 1×1 convolutions, group norm, SiLU, linear layers, attention, nearest
-upsampling. With `tile` set its convolutions wrap around, and so do its pictures.
+Made of operations that every framework has: 3×3 and 1×1 convolutions, layer norm over channels, SiLU, linear layers,
+attention, nearest upsampling. With `tile` set its convolutions wrap around, and so do its pictures.
 Sources: https://arxiv.org/abs/2006.11239 (U-Net), https://arxiv.org/abs/2301.11093 (pictures in patches, most work at 16×16).
 """
 
@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-GROUPS = 16
 # Sinusoids for each of time, step and guidance.
 FREQUENCIES = 64
 
@@ -22,20 +21,37 @@ class Conv(nn.Conv2d):
     tile = False
 
     def __init__(self, inner, outer, kernel=3, stride=1):
-        super().__init__(inner, outer, kernel, stride=stride, padding=kernel // 2)
+        super().__init__(inner, outer, kernel, stride=stride, padding=kernel // 2, bias=False)
 
     def forward(self, x):
         if not self.tile or self.padding[0] == 0:
             return super().forward(x)
         edge = self.padding[0]
-        return F.conv2d(F.pad(x, (edge,) * 4, mode="circular"), self.weight, self.bias, self.stride)
+        return F.conv2d(F.pad(x, (edge,) * 4, mode="circular"), self.weight, None, self.stride)
 
 
 def silent(layer):
     """The layer giving zeros until it has learnt otherwise."""
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
     return layer
+
+
+def matrix(inner, outer):
+    """A linear layer without a bias: to sum one's gradients takes a GPU longer than the product."""
+    return nn.Linear(inner, outer, bias=False)
+
+
+def even(x):
+    """Each place's channels (n, channels, height, width) with mean 0 and deviation 1, in the precision of `x`, which autocast
+    would widen. Without weights of its own: what follows scales. Where channels lie last in memory nothing is copied."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.layer_norm(x.movedim(1, -1), x.shape[1:2]).movedim(-1, 1)
+
+
+def level(x):
+    """As `even` for tokens (n, tokens, width)."""
+    with torch.autocast(x.device.type, enabled=False):
+        return F.layer_norm(x, x.shape[-1:])
 
 
 class Block(nn.Module):
@@ -43,16 +59,14 @@ class Block(nn.Module):
 
     def __init__(self, inner, outer, embedding):
         super().__init__()
-        self.norm1, self.conv1 = nn.GroupNorm(GROUPS, inner), Conv(inner, outer)
+        self.conv1, self.conv2 = Conv(inner, outer), silent(Conv(outer, outer))
         self.modulation = nn.Linear(embedding, 2 * outer)
-        self.norm2, self.conv2 = nn.GroupNorm(GROUPS, outer), silent(Conv(outer, outer))
         self.shortcut = Conv(inner, outer, 1) if inner != outer else nn.Identity()
 
     def forward(self, x, embedding):
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, 1)
-        out = self.conv1(F.silu(self.norm1(x)))
-        out = self.norm2(out) * (1 + scale) + shift
-        return self.shortcut(x) + self.conv2(F.silu(out))
+        out = self.conv1(F.silu(even(x)))
+        return self.shortcut(x) + self.conv2(F.silu(even(out) * (1 + scale) + shift))
 
 
 class Attention(nn.Module):
@@ -61,8 +75,8 @@ class Attention(nn.Module):
     def __init__(self, width, context, head):
         super().__init__()
         self.heads = width // head
-        self.query, self.key, self.value = nn.Linear(width, width), nn.Linear(context, width), nn.Linear(context, width)
-        self.out = silent(nn.Linear(width, width))
+        self.query, self.key, self.value = matrix(width, width), matrix(context, width), matrix(context, width)
+        self.out = silent(matrix(width, width))
 
     def forward(self, queries, context, mask=None):
         parts = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
@@ -76,16 +90,15 @@ class Transformer(nn.Module):
 
     def __init__(self, width, head, text):
         super().__init__()
-        self.norm1, self.attend = nn.LayerNorm(width), Attention(width, width, head)
-        self.norm2, self.read = nn.LayerNorm(width), Attention(width, text, head)
-        self.norm3, self.up, self.down = nn.LayerNorm(width), nn.Linear(width, 3 * width), silent(nn.Linear(3 * width, width))
+        self.attend, self.read = Attention(width, width, head), Attention(width, text, head)
+        self.up, self.down = matrix(width, 3 * width), silent(matrix(3 * width, width))
 
     def forward(self, x, text, mask):
         flat = x.flatten(2).transpose(1, 2)
-        own = self.norm1(flat)
+        own = level(flat)
         flat = flat + self.attend(own, own)
-        flat = flat + self.read(self.norm2(flat), text, mask)
-        flat = flat + self.down(F.silu(self.up(self.norm3(flat))))
+        flat = flat + self.read(level(flat), text, mask)
+        flat = flat + self.down(F.silu(self.up(level(flat))))
         return flat.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
@@ -96,17 +109,16 @@ class Words(nn.Module):
         super().__init__()
         self.enter = nn.Linear(width, width)
         self.blocks = nn.ModuleList(nn.ModuleDict({
-            "norm1": nn.LayerNorm(width), "attend": Attention(width, width, head), "norm2": nn.LayerNorm(width),
-            "up": nn.Linear(width, 2 * width), "down": silent(nn.Linear(2 * width, width))}) for _ in range(count))
-        self.norm = nn.LayerNorm(width)
+            "attend": Attention(width, width, head), "up": matrix(width, 2 * width), "down": silent(matrix(2 * width, width)),
+        }) for _ in range(count))
 
     def forward(self, text, mask):
         text = self.enter(text)
         for block in self.blocks:
-            own = block["norm1"](text)
+            own = level(text)
             text = text + block["attend"](own, own, mask)
-            text = text + block["down"](F.silu(block["up"](block["norm2"](text))))
-        return self.norm(text)
+            text = text + block["down"](F.silu(block["up"](level(text))))
+        return level(text)
 
 
 class Level(nn.Module):
@@ -158,7 +170,7 @@ class Doodle(nn.Module):
             if depth:
                 self.grow.append(Conv(inner, shape.channels[depth - 1]))
                 inner = shape.channels[depth - 1]
-        self.norm, self.leave = nn.GroupNorm(GROUPS, inner), silent(Conv(inner, pixels))
+        self.leave = silent(Conv(inner, pixels))
 
     def forward(self, x, time, step, guidance, text, mask):
         text = self.words(text, mask)
@@ -180,7 +192,7 @@ class Doodle(nn.Module):
                 x = part(torch.cat([x, skips.pop()], 1), embedding, text, mask)
             if depth < len(self.grow):
                 x = self.grow[depth](F.interpolate(x, scale_factor=2, mode="nearest"))
-        return F.pixel_shuffle(self.leave(F.silu(self.norm(x))), self.shape.patch)
+        return F.pixel_shuffle(self.leave(F.silu(even(x))), self.shape.patch)
 
     def tile(self, wrap):
         """Lets pictures wrap around at their edges, or no longer."""

@@ -30,7 +30,7 @@ from turns import Turns
 HERE = Path(__file__).parent
 STARTED = time.monotonic()
 # What writing the checkpoint, the weights and a sheet may take at the end.
-RESERVE_S = {"cpu": 40, "cuda": 25}
+RESERVE_S = {"cpu": 40, "cuda": 12}
 LOGGED_EVERY = 50
 
 
@@ -48,7 +48,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32")
-    parser.add_argument("--compile", action="store_true", help="let torch compile the network (minutes at the start, faster then)")
+    parser.add_argument("--layout", choices=("channels_last", "contiguous_format"), default="channels_last", help="of the network's weights")
     parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 0, help="processes that make scenes")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
     parser.add_argument("--lock", type=Path, action="append", default=[], help="lock this file shared during each step (repeatable)")
@@ -67,13 +67,10 @@ class Run:
         self.tokens = Tokens(given.data / "vocabulary.txt")
         self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
         self.encoder = encoder(given.data / "encoder.safetensors", self.device)
-        self.network = Doodle(self.config.shape).to(self.device, memory_format=torch.channels_last)
+        self.network = Doodle(self.config.shape).to(self.device, memory_format=getattr(torch, given.layout))
         self.step = 0
         self.begin()
         self.averaged.requires_grad_(False)
-        # Compiled for one length of text: what is shorter is filled up.
-        self.padded = self.config.tokens if given.compile else None
-        self.ready = torch.compile(self.network) if given.compile else self.network
         config = self.config if given.stage == "flow" else dataclasses.replace(self.config, unconditional=0.0)
         self.batches = Batches(drawings, self.tokens, config, f"{given.seed} {given.stage}")
         self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
@@ -118,13 +115,11 @@ class Run:
         generator = torch.Generator(self.device).manual_seed(self.given.seed * 1_000_003 + self.step)
         picture = self.canvas(arrays)
         text = self.read(ids, mask)
-        if self.padded:
-            text = flow.stretched(text, len(picture), self.padded)
         with self.cast():
             if self.given.stage == "flow":
-                loss = flow.flow_loss(self.ready, picture, text, generator)
+                loss = flow.flow_loss(self.network, picture, text, generator)
             else:
-                loss = flow.distil_loss(self.ready, self.averaged, self.teacher, picture, text, self.empty, generator)
+                loss = flow.distil_loss(self.network, self.averaged, self.teacher, picture, text, self.empty, generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         for group in self.optimiser.param_groups:
@@ -162,7 +157,7 @@ def main():
     given = arguments()
     if given.threads:
         torch.set_num_threads(given.threads)
-    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     run, turns = Run(given), Turns(given.lock)
     loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=given.workers,
                         pin_memory=run.device.type == "cuda")

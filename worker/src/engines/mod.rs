@@ -9,11 +9,15 @@ pub mod comfyui;
 #[cfg(feature = "candle")]
 pub mod diffusion;
 #[cfg(feature = "candle")]
+pub mod doodle;
+#[cfg(feature = "candle")]
 pub mod gguf;
 mod inputs;
 mod keys;
 mod language;
 mod moves;
+#[cfg(feature = "candle")]
+mod neural;
 pub mod openai;
 mod picture;
 mod predictor;
@@ -147,7 +151,12 @@ impl Sources {
                 move || gguf::engine(&weights)
             }),
             #[cfg(feature = "candle")]
-            Source::built_in("upscale", move || upscale::engine(&self.weights)),
+            Source::built_in("upscale", {
+                let weights = self.weights.clone();
+                move || upscale::engine(&weights)
+            }),
+            #[cfg(feature = "candle")]
+            Source::built_in("doodle", move || doodle::engine(&self.weights)),
         ];
         built_in.into_iter().chain(self.configured.into_iter().map(Source::configured)).collect()
     }

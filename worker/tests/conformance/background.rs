@@ -16,7 +16,6 @@ use riff_worker::{
     engines::cog::{CogEngine, Prefer, Settings, Webhook},
 };
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use crate::{
     answers::{answers, says},

@@ -11,6 +11,8 @@ mod background;
 mod bodies;
 mod cog;
 mod comfyui;
+#[path = "../doodle/files.rs"]
+mod doodle_files;
 mod ends;
 mod fake;
 mod faults;
@@ -49,4 +51,5 @@ conforms! {
     replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
     diffusion => subjects::diffusion(),
     diffusion_xl => subjects::diffusion_xl(),
+    doodle => subjects::doodle(),
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use crate::doodle_files;
 use figment::{
     Figment,
     providers::{Format, Toml},
@@ -189,4 +190,15 @@ pub async fn diffusion() -> Subject {
 
 pub async fn diffusion_xl() -> Subject {
     checkpoint("sdxl")
+}
+
+/// A network of random weights, with the encoder that `./test` fetches.
+pub async fn doodle() -> Subject {
+    Subject {
+        engine: doodle_files::engine(&doodle_files::folder()),
+        model: "doodle",
+        quick: json!({"count": 1, "steps": 1}),
+        long: json!({"count": 4, "steps": 8}),
+        bad: json!({"steps": 3}),
+    }
 }

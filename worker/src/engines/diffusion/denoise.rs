@@ -4,10 +4,11 @@ use candle_core::{DType, Result, Tensor};
 
 use super::{
     config::Prediction,
-    net::{Added, Pass, Unet},
+    net::{Added, Unet},
     sampler::{Past, Sampler, Tools},
     schedule::{Level, Schedule},
 };
+use crate::engines::neural::Pass;
 
 /// What latents of a pass are made by; one row a result.
 pub struct Guide {

@@ -17,9 +17,7 @@ mod lora;
 mod memory;
 mod model;
 mod net;
-mod noise;
 mod paint;
-mod pixels;
 mod request;
 mod sampler;
 mod schedule;
@@ -27,18 +25,13 @@ mod settings;
 mod single;
 mod source;
 mod tokens;
-mod view;
-mod weights;
+pub(super) mod weights;
 mod words;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
-use riff_hub::{
-    canonical::Digest,
-    model::{ModelSpec, input},
-    recipe::Recipe,
-};
+use riff_hub::{canonical::Digest, model::ModelSpec, recipe::Recipe};
 
 pub use self::settings::Settings;
 use self::{
@@ -47,13 +40,11 @@ use self::{
     flaw::Flaw,
     location::Repository,
     model::Model,
-    pixels::Pixels,
     request::Request,
-    view::View,
 };
 use crate::{
     engine::{Artifact, Engine, EngineError, RunContext},
-    engines::{blocking, picture},
+    engines::blocking,
 };
 
 /// What networks give: candle's errors, unless another is named.
@@ -143,21 +134,6 @@ impl DiffusionEngine {
         self.keep(Some(Loaded { digest, loras: loras.to_vec(), model: model.clone() }));
         Ok(model)
     }
-
-    async fn pixels(
-        &self,
-        recipe: &Recipe,
-        request: &Request,
-        context: &RunContext,
-    ) -> Result<Option<Pixels>, EngineError> {
-        let Some(image) = picture::bytes(recipe, input::IMAGE, context).await? else {
-            return Ok(None);
-        };
-        let mask = picture::bytes(recipe, request::MASK, context).await?;
-        let size = request.shape.size;
-        let view = request.shape.original.as_ref().map_or(View::WHOLE, |original| original.view);
-        blocking(move || Ok(view.of(Pixels::read(&image, mask.as_ref(), size)?))).await.map(Some)
-    }
 }
 
 #[async_trait]
@@ -192,7 +168,10 @@ impl Engine for DiffusionEngine {
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
         let known = self.known(recipe.model)?;
         let request = Request::read(recipe, &known.spec, &known.lora_names())?;
-        let pixels = self.pixels(recipe, &request, context).await?;
+        let pixels = match &request.shape.original {
+            Some(original) => original.pixels(recipe, request.shape.size, context).await?,
+            None => None,
+        };
         let model = tokio::select! {
             biased;
             () = context.cancel.cancelled() => return Err(EngineError::Cancelled),

@@ -11,16 +11,21 @@ use super::{
     denoise::{Guide, Original, Run},
     memory,
     model::Model,
-    net::Pass,
-    noise,
-    pixels::{self, Pixels, ROUGH, ROUGH_XL},
     request::{Item, Request, Shape},
     schedule::Schedule,
     words::{Condition, Family},
 };
 use crate::{
-    engine::{Artifact, EngineError, RunContext, Update},
-    engines::{is_out_of_memory, picture},
+    engine::{Artifact, EngineError, RunContext},
+    engines::{
+        is_out_of_memory,
+        neural::{
+            Pass, noise,
+            pixels::{self, Pixels, ROUGH, ROUGH_XL},
+            progress::Progress,
+        },
+        picture,
+    },
 };
 
 /// Pixels of a preview's longer side.
@@ -84,13 +89,6 @@ struct Painter<'a> {
     progress: Progress,
 }
 
-/// How far a run is, and how what there is looks.
-struct Progress {
-    done: usize,
-    all: usize,
-    small: Vec<RgbImage>,
-}
-
 impl<'a> Painter<'a> {
     fn new(
         model: &'a Model,
@@ -110,7 +108,7 @@ impl<'a> Painter<'a> {
             beside: None,
             context,
             pass,
-            progress: Progress { done: 0, all: 1, small: Vec::new() },
+            progress: Progress::default(),
         };
         pass.check()?;
         painter.original = painter.original()?;
@@ -149,8 +147,7 @@ impl<'a> Painter<'a> {
         };
         let longer = PREVIEW / pictures::columns(self.request.items.len() as u32);
         let mut small = Vec::new();
-        let mut progress =
-            std::mem::replace(&mut self.progress, Progress { done: 0, all: 1, small: Vec::new() });
+        let mut progress = std::mem::take(&mut self.progress);
         let latents = {
             let this = &*self;
             let mut shown = |clean: &Tensor| {
@@ -260,18 +257,6 @@ impl<'a> Painter<'a> {
 
     fn show(&self, current: &[RgbImage]) {
         self.progress.tell(self.context, current, self.request.items.len());
-    }
-}
-
-impl Progress {
-    /// Tells how far it is, with what is done and what is in the making; places that are not begun are black.
-    fn tell(&self, context: &RunContext, current: &[RgbImage], count: usize) {
-        let mut sheet: Vec<RgbImage> = self.small.iter().chain(current).cloned().collect();
-        if let Some((width, height)) = sheet.first().map(RgbImage::dimensions) {
-            sheet.resize_with(count, || RgbImage::new(width, height));
-        }
-        let done = self.done as f32 / self.all as f32;
-        (context.updates)(Update::Progress { done, preview: picture::sheet(&sheet) });
     }
 }
 

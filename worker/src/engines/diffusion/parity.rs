@@ -15,14 +15,13 @@ use super::{
     config::{Prediction, ScheduleConfig},
     denoise::{Guide, Original, Run},
     model::Model,
-    net::{Edge, Pass},
-    pixels::Pixels,
     sampler::Sampler,
     schedule::Training,
     settings::Settings,
     weights::Safetensors,
     words::Words,
 };
+use crate::engines::neural::{Edge, Pass, pixels::Pixels};
 
 /// How far numbers may be apart.
 const TOLERANCE: f32 = 1e-3;

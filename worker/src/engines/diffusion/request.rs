@@ -1,7 +1,6 @@
 //! What a checkpoint takes, and what a recipe asks of it.
 
 use riff_hub::{
-    canonical::Digest,
     model::{ModelSpec, input},
     prompt::Prompt,
     recipe::Recipe,
@@ -9,10 +8,17 @@ use riff_hub::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{net::Edge, noise::Grain, sampler::Sampler, view::View, words::Words};
+use super::{sampler::Sampler, words::Words};
 use crate::{
     engine::EngineError,
-    engines::moves::{self, Source, bad},
+    engines::{
+        moves::{self, Source, bad},
+        neural::{
+            Edge,
+            noise::Grain,
+            original::{self, Original},
+        },
+    },
 };
 
 /// Most steps of a run.
@@ -21,12 +27,6 @@ pub const MAX_STEPS: u32 = 150;
 pub const MAX_GUIDANCE: f64 = 30.0;
 /// Most LoRAs at once, and the range of their strengths.
 const LORAS: (u32, f64) = (8, 4.0);
-/// How far the centre of a view may lie from a picture's, and how much of it a view may cover; some of the picture is in it.
-const VIEW_CENTRES: (f64, f64) = (-1.0, 2.0);
-/// See [`VIEW_CENTRES`].
-const VIEW_SCALES: (f64, f64) = (0.25, 4.0);
-/// The input with a mask: white is painted anew.
-pub const MASK: &str = "mask";
 const STEPS: &str = "steps";
 const GUIDANCE: &str = "guidance_scale";
 const SAMPLER: &str = "sampler";
@@ -73,19 +73,6 @@ pub struct Shape {
     pub original: Option<Original>,
 }
 
-/// A picture to begin with, by the names of its blobs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Original {
-    /// The picture.
-    pub image: Digest,
-    /// Where it is painted anew.
-    pub mask: Option<Digest>,
-    /// Part of the steps that is taken, 0 to 1.
-    pub strength: f64,
-    /// What of the picture is seen.
-    pub view: View,
-}
-
 /// One result.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item {
@@ -112,9 +99,7 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
         json!({"type": "integer", "title": title, "description": text, "minimum": 64, "maximum": defaults.max_side,
                "multipleOf": defaults.multiple, "default": defaults.side, "x-order": order})
     };
-    let picture = |title: &str, text: &str, order: u32| json!({"type": "string", "title": title, "description": text, "x-media": "image", "default": "", "x-order": order});
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
-    let view = |default: f64, (from, to): (f64, f64)| json!({"type": "number", "minimum": from, "maximum": to, "default": default, "x-hidden": true});
     let samplers = Sampler::ALL.map(|(name, _)| name);
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
@@ -131,17 +116,13 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
                            "minimum": 0, "maximum": MAX_GUIDANCE, "default": defaults.guidance, "x-flags": ["cfg"], "x-order": 7},
         "sampler": {"type": "string", "title": "Sampler", "description": "The way from noise to picture.", "enum": samplers,
                     "default": defaults.sampler.name(), "x-order": 8},
-        "image": picture("Picture", "A picture to begin with.", 9),
-        "strength": {"type": "number", "title": "Strength", "description": "How much of that picture is painted anew.", "minimum": 0, "maximum": 1,
-                     "default": 0.75, "x-order": 10},
-        "mask": picture("Mask", "Where that picture is painted anew: white there, black elsewhere.", 11),
         "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 12},
         "variations": list,
         "blend": list,
-        "view_x": view(0.5, VIEW_CENTRES),
-        "view_y": view(0.5, VIEW_CENTRES),
-        "view_scale": view(1.0, VIEW_SCALES),
     });
+    for (name, schema) in original::inputs(9) {
+        properties[&name] = schema;
+    }
     if !defaults.loras.is_empty() {
         properties[LORA] = loras(&defaults.loras);
     }
@@ -174,7 +155,7 @@ impl Request {
             sampler: sampler.ok_or_else(|| bad(SAMPLER, "the name of a sampler"))?,
             edge: if recipe.switch(TILE) { Edge::Wrap } else { Edge::Zero },
             loras: chosen(recipe, loras)?,
-            original: original(recipe)?,
+            original: Original::read(recipe)?,
         };
         let sources = moves::sources(recipe)?;
         let (positive, negative) = words(recipe, &sources);
@@ -184,30 +165,6 @@ impl Request {
             grain: Grain::new(walk, &sources),
         };
         Ok(Self { shape, items: moves::walks(recipe)?.into_iter().map(item).collect() })
-    }
-}
-
-fn original(recipe: &Recipe) -> Result<Option<Original>, EngineError> {
-    let named = |name: &str| match recipe.text(name) {
-        None | Some("") => Ok(None),
-        Some(text) => text.parse::<Digest>().map(Some).map_err(|error| bad(name, &error.to_string())),
-    };
-    match (named(input::IMAGE)?, named(MASK)?) {
-        (None, None) => Ok(None),
-        (None, Some(_)) => Err(EngineError::Input(
-            "a mask was given without a picture: add --image, the picture that it belongs to".to_owned(),
-        )),
-        (Some(image), mask) => {
-            let number = |name| recipe.number(name).ok_or_else(|| bad(name, "a number"));
-            let view = View {
-                x: number(input::VIEW_X)?,
-                y: number(input::VIEW_Y)?,
-                scale: number(input::VIEW_SCALE)?,
-            };
-            // Of what lies beyond a picture nothing can be kept.
-            let strength = if view.is_within() { number(input::STRENGTH)? } else { 1.0 };
-            Ok(Some(Original { image, mask, strength, view }))
-        }
     }
 }
 

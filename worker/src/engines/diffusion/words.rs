@@ -4,9 +4,10 @@ use candle_core::{Error, Tensor};
 
 use super::{
     Result,
-    net::{Encoded, Pass, TextEncoder},
+    net::{Encoded, TextEncoder},
     tokens::{Tokens, Window},
 };
+use crate::engines::neural::Pass;
 
 /// Most windows of one text. Eight of 75 tokens are about 400 words.
 const MAX_WINDOWS: usize = 8;

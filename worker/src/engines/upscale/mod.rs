@@ -2,8 +2,8 @@
 //! the weights. It owns the networks from their first job on. It adds detail that looks likely, not detail that was there.
 
 mod ncnn;
-mod network;
-mod tiles;
+pub(super) mod network;
+pub(super) mod tiles;
 
 use std::{
     path::{Path, PathBuf},

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use candle_core::{DType, Device, Error, IndexOp, Tensor};
-use image::{DynamicImage, GrayImage, RgbImage, imageops::FilterType};
+use image::{DynamicImage, GrayImage, RgbImage, imageops, imageops::FilterType};
 use riff_hub::media;
 
-use super::Result;
 use crate::engine::EngineError;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A mask's grey from which on a place is painted anew.
 const PAINTED: u8 = 128;
@@ -38,6 +39,15 @@ impl Pixels {
             Ok::<_, EngineError>(fit(&same, FilterType::Triangle).to_luma8())
         });
         Ok(Self { mask: mask.transpose()?, image: fit(&image, FilterType::Lanczos3).to_rgb8() })
+    }
+
+    /// The same in squares of another side.
+    pub fn shrunk(&self, side: u32) -> Self {
+        let mask = self.mask.as_ref();
+        Self {
+            image: imageops::resize(&self.image, side, side, FilterType::Triangle),
+            mask: mask.map(|mask| imageops::resize(mask, side, side, FilterType::Triangle)),
+        }
     }
 
     /// The picture from -1 to 1, (1, 3, rows, columns).

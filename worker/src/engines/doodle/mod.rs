@@ -1,0 +1,128 @@
+//! `doodle`: Riff's own small text-to-image model, which draws everyday things on a CPU. `models/doodle` says what it knows and
+//! how it was made. It owns its network, the text encoder and an upscaler from its first job on, and gives the same bytes for the
+//! same recipe on one kind of machine.
+
+mod draw;
+mod model;
+mod network;
+mod request;
+mod text;
+
+use std::{path::Path, sync::Arc};
+
+use async_trait::async_trait;
+use riff_hub::{
+    canonical::Digest,
+    model::{Cost, Media, ModelSpec},
+    recipe::Recipe,
+};
+use tokio::sync::OnceCell;
+
+use self::{
+    model::{Files, Model},
+    request::Request,
+};
+use super::blocking;
+use crate::engine::{Artifact, Engine, EngineError, RunContext};
+
+/// Prompts that show what it draws.
+const EXAMPLES: [&str; 4] = [
+    "a blue cat next to two trees at night",
+    "three yellow stars on a black background",
+    "a green frog on a mushroom",
+    "two penguins in the snow, soft 3D",
+];
+
+/// The engine.
+pub struct DoodleEngine {
+    found: Result<Option<(Files, ModelSpec)>, String>,
+    model: OnceCell<Arc<Model>>,
+}
+
+impl DoodleEngine {
+    /// Looks through a folder.
+    pub fn open(folder: &Path) -> Self {
+        let found = Files::find(folder).map(|files| {
+            files.map(|files| {
+                let spec = spec(&files);
+                (files, spec)
+            })
+        });
+        if let Err(why) = &found {
+            tracing::warn!(%why, "doodle is left out");
+        }
+        Self { found, model: OnceCell::new() }
+    }
+
+    fn found(&self, model: Digest) -> Result<&(Files, ModelSpec), EngineError> {
+        let found = self.found.as_ref().ok().and_then(Option::as_ref);
+        found
+            .filter(|(_, spec)| spec.digest() == model)
+            .ok_or_else(|| EngineError::Failed("this worker has no doodle".to_owned()))
+    }
+
+    async fn model(&self, files: &Files) -> Result<&Arc<Model>, EngineError> {
+        let files = files.clone();
+        self.model.get_or_try_init(|| blocking(move || Model::load(&files).map(Arc::new))).await
+    }
+}
+
+fn spec(files: &Files) -> ModelSpec {
+    ModelSpec {
+        name: "doodle".to_owned(),
+        title: "Doodle".to_owned(),
+        card: include_str!("card.md").trim().to_owned(),
+        license: "MIT OR Apache-2.0".to_owned(),
+        media: Media::Image,
+        schema: request::schema(),
+        fingerprint: files.fingerprint,
+        // A guess for two cores, until the hub has measured.
+        cost: Cost { fixed: 1.5, per_megapixel: 0.0, per_token: 0.0, load: files.bytes as f64 / 1e8 },
+        mature: false,
+        overflow: None,
+        examples: EXAMPLES.map(str::to_owned).into(),
+    }
+}
+
+#[async_trait]
+impl Engine for DoodleEngine {
+    async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        Ok(self.found.iter().flatten().map(|(_, spec)| spec.clone()).collect())
+    }
+
+    fn loaded(&self, model: Digest) -> bool {
+        self.model.initialized() && self.found(model).is_ok()
+    }
+
+    async fn load(&self, model: Digest) -> Result<(), EngineError> {
+        let (files, _) = self.found(model)?;
+        self.model(files).await.map(drop)
+    }
+
+    async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
+        let (files, spec) = self.found(recipe.model)?;
+        let request = Request::read(recipe, spec)?;
+        let model = self.model(files).await?.clone();
+        let pixels = match &request.shape.original {
+            Some(original) => {
+                let side = files.shape.size as u32 * draw::TIMES;
+                original.pixels(recipe, (side, side), context).await?
+            }
+            None => None,
+        };
+        let context = context.clone();
+        blocking(move || draw::draw(&model, &request, pixels.as_ref(), &context)).await
+    }
+
+    fn left_out(&self) -> Vec<String> {
+        self.found.as_ref().err().cloned().into_iter().collect()
+    }
+}
+
+/// The engine, as the registry wants it.
+pub fn engine(weights: &Path) -> Arc<dyn Engine> {
+    Arc::new(DoodleEngine::open(weights))
+}
+
+#[cfg(test)]
+mod parity;

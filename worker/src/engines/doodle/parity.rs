@@ -1,0 +1,88 @@
+//! The network, the way from noise to picture and the text encoder, held to what torch computes: `models/doodle/reference.py`.
+
+use std::path::PathBuf;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::{
+    model,
+    network::{Doodle, Moment},
+    text::Encoder,
+};
+use crate::engines::{
+    diffusion::weights::Safetensors,
+    neural::{Edge, Pass},
+};
+
+/// How far numbers may be apart.
+const TOLERANCE: f32 = 1e-3;
+const EDGES: [(Edge, &str); 2] = [(Edge::Zero, "zero"), (Edge::Wrap, "wrap")];
+
+fn file(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests/doodle", name].iter().collect()
+}
+
+fn network() -> Doodle {
+    model::read(&[file("tiny-1-of-1.safetensors")], &Device::Cpu).unwrap()
+}
+
+fn reference(name: &str) -> Tensor {
+    Safetensors::open(&file("references.safetensors")).unwrap().tensor(name).unwrap()
+}
+
+fn pass(edge: Edge) -> Pass<'static> {
+    Pass { edge, wanted: &|| true }
+}
+
+fn check(found: &Tensor, wanted: &str, tolerance: f32) {
+    let away =
+        (found - reference(wanted)).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!(away < tolerance, "{wanted}: {away}");
+}
+
+#[test]
+fn the_velocity_is_that_of_torch() {
+    let network = network();
+    for (edge, name) in EDGES {
+        let words = network.read(&reference("states"), &pass(edge)).unwrap();
+        let moment = Moment { time: 0.3, step: 0.25, guidance: 2.5 };
+        let found = network.velocity(&reference("noise"), moment, &words, &pass(edge)).unwrap();
+        check(&found, &format!("velocity_{name}"), TOLERANCE);
+    }
+}
+
+#[test]
+fn four_steps_give_the_picture_of_torch() {
+    let network = network();
+    for (edge, name) in EDGES {
+        let words = network.read(&reference("states"), &pass(edge)).unwrap();
+        let mut x = reference("noise");
+        for at in 0..4 {
+            let moment = Moment { time: f64::from(at) / 4.0, step: 0.25, guidance: 2.5 };
+            let velocity = network.velocity(&x, moment, &words, &pass(edge)).unwrap();
+            x = (x + (velocity / 4.0).unwrap()).unwrap();
+        }
+        check(&x.clamp(-1.0, 1.0).unwrap(), &format!("picture_{name}"), TOLERANCE);
+    }
+}
+
+#[test]
+fn words_are_read_as_by_torch() {
+    let weights = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../weights");
+    let encoder =
+        Encoder::open(&weights.join(model::ENCODER), &weights.join(model::VOCABULARY), &Device::Cpu).unwrap();
+    let references = Safetensors::open(&file("references.safetensors")).unwrap();
+    let texts: Vec<String> = serde_json::from_str(&references.metadata["texts"]).unwrap();
+    let ids = reference("encoder_ids").to_vec2::<i64>().unwrap();
+    let states = reference("encoder_states").to_dtype(DType::F32).unwrap();
+    for (row, text) in texts.iter().enumerate() {
+        let (found, over) = encoder.ids(text).unwrap();
+        let wanted: Vec<u32> = ids[row].iter().map(|id| *id as u32).take_while(|id| *id != 0).collect();
+        assert_eq!((found.as_slice(), over), (wanted.as_slice(), 0), "{text}");
+        let wanted = states.get(row).unwrap().narrow(0, 0, found.len()).unwrap();
+        let found = encoder.encode(&found, &pass(Edge::Zero)).unwrap().squeeze(0).unwrap();
+        let away = (found - wanted).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        // Vectors are in half precision in training.
+        assert!(away < 1e-2, "{text}: {away}");
+    }
+}

@@ -1,0 +1,41 @@
+//! What networks that paint have in common: layers, noise by seed, and pixels as numbers.
+
+pub mod attention;
+pub mod layers;
+pub mod noise;
+pub mod original;
+pub mod pixels;
+pub mod progress;
+pub mod view;
+
+use candle_core::{Error, Result};
+
+/// What lies beyond a picture's border, for convolutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edge {
+    /// Nothing.
+    Zero,
+    /// The opposite side: the picture repeats without a seam.
+    Wrap,
+}
+
+/// One way through a network.
+pub struct Pass<'a> {
+    /// What lies beyond the border.
+    pub edge: Edge,
+    /// Whether anybody still wants the result; looked at between layers.
+    pub wanted: &'a dyn Fn() -> bool,
+}
+
+impl Pass<'_> {
+    /// Ends the pass if nobody wants it any more.
+    ///
+    /// # Errors
+    /// [`Error::Msg`]; whoever gave [`Pass::wanted`] knows what it means.
+    pub fn check(&self) -> Result<()> {
+        match (self.wanted)() {
+            true => Ok(()),
+            false => Err(Error::Msg("cancelled".to_owned())),
+        }
+    }
+}

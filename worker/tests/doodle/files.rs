@@ -1,0 +1,40 @@
+//! A folder with doodle: a network of random weights from `models/doodle/reference.py`, and the encoder that `./test` fetches.
+
+use std::{
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use riff_worker::{engine::Engine, engines::doodle};
+use tempfile::TempDir;
+
+/// The parts of its text encoder.
+const ENCODER: [&str; 2] = ["minilm-l6-v2.safetensors", "minilm-l6-v2.txt"];
+
+/// All that it needs.
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    std::fs::copy(
+        here.join("../worker/tests/doodle/whole-1-of-1.safetensors"),
+        folder.path().join("doodle-1-of-1.safetensors"),
+    )
+    .unwrap();
+    for name in ENCODER {
+        let weights = here.join("../weights").join(name);
+        assert!(weights.exists(), "{} is missing: run ./test once, it fetches it", weights.display());
+        symlink(weights, folder.path().join(name)).unwrap();
+    }
+    folder
+}
+
+/// An engine that has looked through a folder, and holds what it needs of it.
+pub fn engine(folder: &TempDir) -> Arc<dyn Engine> {
+    at(folder.path())
+}
+
+/// The same of any folder.
+pub fn at(folder: &Path) -> Arc<dyn Engine> {
+    doodle::engine(folder)
+}
