@@ -1,8 +1,10 @@
 //! The engines under test, with inputs that show what they can do.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
-use crate::doodle_files;
 use figment::{
     Figment,
     providers::{Format, Toml},
@@ -10,9 +12,10 @@ use figment::{
 use riff_hub::{canonical::Digest, model::Media};
 use riff_worker::engines::{abstract_, cog, diffusion, gguf, openai, replicate, upscale};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::{
-    a1111, comfyui,
+    a1111, comfyui, doodle_files,
     llama::Llama,
     replicate::Replicate,
     suite::{self, Subject},
@@ -194,8 +197,9 @@ pub async fn diffusion_xl() -> Subject {
 
 /// A network of random weights, with the encoder that `./test` fetches.
 pub async fn doodle() -> Subject {
+    static FOLDER: OnceLock<TempDir> = OnceLock::new();
     Subject {
-        engine: doodle_files::engine(&doodle_files::folder()),
+        engine: doodle_files::engine(FOLDER.get_or_init(doodle_files::folder)),
         model: "doodle",
         quick: json!({"count": 1, "steps": 1}),
         long: json!({"count": 4, "steps": 8}),

@@ -14,7 +14,7 @@ const ENCODER: [&str; 2] = ["minilm-l6-v2.safetensors", "minilm-l6-v2.txt"];
 
 /// All that it needs.
 pub fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     std::fs::copy(
         here.join("../worker/tests/doodle/whole-1-of-1.safetensors"),
