@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 
 from chosen import FIRST, MANY
 
+
 @dataclass(frozen=True)
 class Shape:
     """The network: `channels` and `blocks` for each level, from fine to coarse; attention from level `attends` on."""
@@ -29,7 +30,7 @@ class Config:
 
     shape: Shape
     things: tuple | None = None
-    batch: int = 256
+    batch: int = 512
     rate: float = 6e-4
     distil_rate: float = 2e-4
     warmup: int = 200

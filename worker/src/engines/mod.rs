@@ -105,7 +105,8 @@ fn concurrent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>,
 /// Where engines find what they need.
 #[derive(Debug, Clone, Default)]
 pub struct Sources {
-    /// Folder with weights; every `.gguf` in it is a language model, every `.param` with its `.bin` an upscaler.
+    /// Folder with weights; every `.gguf` in it is a language model, every `.param` with its `.bin` an upscaler, and
+    /// `doodle-1-of-….safetensors` doodle.
     pub weights: PathBuf,
     /// The sections `[[engine]]` of the settings.
     pub configured: Vec<Configured>,

@@ -2,6 +2,7 @@
 //! how it was made. It owns its network, the text encoder and an upscaler from its first job on, and gives the same bytes for the
 //! same recipe on one kind of machine.
 
+mod conv;
 mod draw;
 mod model;
 mod network;

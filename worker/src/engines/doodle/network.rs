@@ -2,16 +2,11 @@
 //! `models/doodle/model.py` has in torch, tensor for tensor.
 
 use candle_core::{Device, Result, Tensor};
-use candle_nn::{
-    Linear, Module, VarBuilder, linear, linear_no_bias,
-    ops::{layer_norm, pixel_shuffle, pixel_unshuffle},
-};
+use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias, ops::layer_norm};
 use serde::Deserialize;
 
-use crate::engines::neural::{
-    Pass, attention,
-    layers::{Conv, waves},
-};
+use super::conv::{self, Conv};
+use crate::engines::neural::{Pass, attention, layers::waves};
 
 /// Sinusoids for each of time, step and guidance, cosines and sines together.
 const WAVES: usize = 128;
@@ -93,7 +88,7 @@ impl Doodle {
             }
             down.push(parts);
             if depth < coarsest {
-                shrink.push(Conv::without_bias(inner, inner, 3, 2, vb.pp("shrink").pp(depth))?);
+                shrink.push(Conv::new(inner, inner, vb.pp("shrink").pp(depth))?);
             }
         }
         let middle = Level::new(inner, inner, shape, true, vb.pp("middle"))?;
@@ -107,7 +102,7 @@ impl Doodle {
             up.push(parts);
             if depth > 0 {
                 let finer = channels[depth - 1];
-                grow.push(Conv::without_bias(inner, finer, 3, 1, vb.pp("grow").pp(turn))?);
+                grow.push(Conv::new(inner, finer, vb.pp("grow").pp(turn))?);
                 inner = finer;
             }
         }
@@ -119,13 +114,13 @@ impl Doodle {
                 linear(3 * WAVES, *embedding, vb.pp("embed").pp(0))?,
                 linear(*embedding, *embedding, vb.pp("embed").pp(2))?,
             ),
-            enter: Conv::without_bias(pixels, channels[0], 3, 1, vb.pp("enter"))?,
+            enter: Conv::new(pixels, channels[0], vb.pp("enter"))?,
             down,
             shrink,
             middle,
             up,
             grow,
-            leave: Conv::without_bias(inner, pixels, 3, 1, vb.pp("leave"))?,
+            leave: Conv::new(inner, pixels, vb.pp("leave"))?,
         })
     }
 
@@ -148,7 +143,7 @@ impl Doodle {
     /// As [`Self::read`].
     pub fn velocity(&self, x: &Tensor, moment: Moment, words: &Tensor, pass: &Pass) -> Result<Tensor> {
         let view = View { embedding: &self.embedding(moment, words)?, words, pass };
-        let mut x = self.enter.forward(&pixel_unshuffle(x, self.shape.patch)?, pass)?;
+        let mut x = self.enter.forward(&conv::patches(x, self.shape.patch)?, pass)?;
         let mut skips = Vec::new();
         for (depth, level) in self.down.iter().enumerate() {
             for part in level {
@@ -156,21 +151,20 @@ impl Doodle {
                 skips.push(x.clone());
             }
             if let Some(shrink) = self.shrink.get(depth) {
-                x = shrink.forward(&x, pass)?;
+                x = shrink.halve(&x, pass)?;
             }
         }
         x = self.middle.forward(&x, &view)?;
         for (turn, level) in self.up.iter().enumerate() {
             for part in level {
                 let beside: Vec<Tensor> = std::iter::once(x).chain(skips.pop()).collect();
-                x = part.forward(&Tensor::cat(&beside, 1)?, &view)?;
+                x = part.forward(&Tensor::cat(&beside, 3)?, &view)?;
             }
             if let Some(grow) = self.grow.get(turn) {
-                let (rows, columns) = (x.dim(2)? * 2, x.dim(3)? * 2);
-                x = grow.forward(&x.upsample_nearest2d(rows, columns)?, pass)?;
+                x = grow.forward(&conv::doubled(&x)?, pass)?;
             }
         }
-        pixel_shuffle(&self.leave.forward(&even(&x)?.silu()?, pass)?, self.shape.patch)
+        conv::picture(&self.leave.forward(&level(&x)?.silu()?, pass)?, self.shape.patch)
     }
 
     /// Time and words as one row, (1, size).
@@ -189,7 +183,7 @@ struct View<'a> {
     pass: &'a Pass<'a>,
 }
 
-/// Numbers of the last dimension with mean 0 and deviation 1.
+/// Each place's channels, or each word's, with mean 0 and deviation 1.
 fn level(x: &Tensor) -> Result<Tensor> {
     let width = x.dim(candle_core::D::Minus1)?;
     let (one, zero) = norm(width, x.device())?;
@@ -199,11 +193,6 @@ fn level(x: &Tensor) -> Result<Tensor> {
 fn norm(width: usize, device: &Device) -> Result<(Tensor, Tensor)> {
     let one = Tensor::ones(width, candle_core::DType::F32, device)?;
     Ok((one.clone(), one.zeros_like()?))
-}
-
-/// The same for each place's channels, (n, channels, rows, columns).
-fn even(x: &Tensor) -> Result<Tensor> {
-    level(&x.permute((0, 2, 3, 1))?)?.permute((0, 3, 1, 2))?.contiguous()
 }
 
 /// Two convolutions beside a shortcut; time and words scale and shift what lies between them.
@@ -216,20 +205,19 @@ struct Block {
 
 impl Block {
     fn new(from: usize, to: usize, embedding: usize, vb: VarBuilder) -> Result<Self> {
-        let shortcut = (from != to).then(|| Conv::without_bias(from, to, 1, 1, vb.pp("shortcut")));
+        let shortcut = (from != to).then(|| Conv::of_one(from, to, vb.pp("shortcut")));
         Ok(Self {
-            conv1: Conv::without_bias(from, to, 3, 1, vb.pp("conv1"))?,
-            conv2: Conv::without_bias(to, to, 3, 1, vb.pp("conv2"))?,
+            conv1: Conv::new(from, to, vb.pp("conv1"))?,
+            conv2: Conv::new(to, to, vb.pp("conv2"))?,
             modulation: linear(embedding, 2 * to, vb.pp("modulation"))?,
             shortcut: shortcut.transpose()?,
         })
     }
 
     fn forward(&self, x: &Tensor, view: &View) -> Result<Tensor> {
-        let both = self.modulation.forward(view.embedding)?.unsqueeze(2)?.unsqueeze(3)?;
-        let halves = both.chunk(2, 1)?;
-        let out = self.conv1.forward(&even(x)?.silu()?, view.pass)?;
-        let out = even(&out)?.broadcast_mul(&(&halves[0] + 1.0)?)?.broadcast_add(&halves[1])?;
+        let halves = self.modulation.forward(view.embedding)?.chunk(2, 1)?;
+        let out = self.conv1.forward(&level(x)?.silu()?, view.pass)?;
+        let out = level(&out)?.broadcast_mul(&(&halves[0] + 1.0)?)?.broadcast_add(&halves[1])?;
         let out = self.conv2.forward(&out.silu()?, view.pass)?;
         match &self.shortcut {
             Some(shortcut) => shortcut.forward(x, view.pass)? + out,
@@ -303,12 +291,12 @@ impl Transformer {
     }
 
     fn forward(&self, x: &Tensor, view: &View) -> Result<Tensor> {
-        let flat = x.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let flat = x.flatten(1, 2)?;
         let own = level(&flat)?;
         let flat = (flat + self.attend.forward(&own, &own, view.pass)?)?;
         let flat = (&flat + self.read.forward(&level(&flat)?, view.words, view.pass)?)?;
         let flat = (&flat + self.feed.forward(&flat)?)?;
-        flat.transpose(1, 2)?.contiguous()?.reshape(x.dims())
+        flat.reshape(x.dims())
     }
 }
 

@@ -18,7 +18,7 @@ pub fn piece(device: &Device) -> usize {
 pub struct Conv {
     weight: Tensor,
     /// Shaped (1, channels, 1, 1).
-    bias: Option<Tensor>,
+    bias: Tensor,
     stride: usize,
 }
 
@@ -27,18 +27,7 @@ impl Conv {
     pub fn new(from: usize, to: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
         let weight = vb.get((to, from, kernel, kernel), "weight")?;
         let bias = vb.get(to, "bias")?.reshape((1, to, 1, 1))?;
-        Ok(Self { weight, bias: Some(bias), stride })
-    }
-
-    /// Reads one that adds nothing.
-    pub fn without_bias(
-        from: usize,
-        to: usize,
-        kernel: usize,
-        stride: usize,
-        vb: VarBuilder,
-    ) -> Result<Self> {
-        Ok(Self { weight: vb.get((to, from, kernel, kernel), "weight")?, bias: None, stride })
+        Ok(Self { weight, bias, stride })
     }
 
     /// (batch, from, rows, columns) to (batch, to, rows / stride, columns / stride).
@@ -65,11 +54,7 @@ impl Conv {
             let count = band.min(made - first);
             let needs = (count - 1) * self.stride + kernel;
             let part = x.narrow(2, first * self.stride, needs)?;
-            let sums = part.conv2d(&self.weight, 0, self.stride, 1, 1)?;
-            bands.push(match &self.bias {
-                Some(bias) => sums.broadcast_add(bias)?,
-                None => sums,
-            });
+            bands.push(part.conv2d(&self.weight, 0, self.stride, 1, 1)?.broadcast_add(&self.bias)?);
         }
         match bands.as_slice() {
             [only] => Ok(only.clone()),

@@ -1,0 +1,44 @@
+//! Draws a prompt with doodle, and says how long it takes and how much memory: `cargo run --release --example draw -- weights "a
+//! blue cat" 4 cat`, with the folder of the weights, the prompt, how many pictures, and how their files begin.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use riff_hub::{recipe::Recipe, schema::fill_defaults};
+use riff_worker::{engine::RunContext, engines::doodle};
+use serde_json::json;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, prompt, count, stem] = arguments.as_slice() else {
+        anyhow::bail!(
+            "give the folder of the weights, a prompt, how many pictures, and how their files begin"
+        );
+    };
+    let engine = doodle::engine(folder.as_ref());
+    let spec =
+        engine.discover().await?.pop().with_context(|| format!("no doodle: {:?}", engine.left_out()))?;
+    let params = json!({"seed": 7, "count": count.parse::<u32>()?});
+    let mut params = params.as_object().cloned().unwrap_or_default().into_iter().collect();
+    fill_defaults(&mut params, &spec);
+    let recipe =
+        Recipe { riff: Recipe::FORMAT, model: spec.digest(), prompt: prompt.parse()?, params, origin: None };
+    let started = Instant::now();
+    engine.load(spec.digest()).await?;
+    println!("loaded in {:.2} s", started.elapsed().as_secs_f64());
+    for _ in 0..3 {
+        let started = Instant::now();
+        let made = engine.run(&recipe, &RunContext::default()).await?;
+        println!("drawn in {:.2} s", started.elapsed().as_secs_f64());
+        for (number, artifact) in made.iter().enumerate() {
+            std::fs::write(format!("{stem}-{}.png", number + 1), &artifact.bytes)?;
+        }
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    println!(
+        "{}",
+        status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("peak memory is not told here")
+    );
+    Ok(())
+}
