@@ -6,6 +6,7 @@ pub mod cli;
 pub mod discord;
 pub mod measure;
 pub mod operate;
+mod otlp;
 pub mod poster;
 pub mod problem;
 pub mod serve;

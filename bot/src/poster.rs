@@ -6,6 +6,7 @@ use std::time::Duration;
 use riff_hub::{
     hub::{Change, Hub},
     measure::Outcome,
+    span::Span,
     store::{Due, StoreError, WEB},
 };
 use tokio::time::timeout;
@@ -44,6 +45,7 @@ async fn deliver(hub: &Hub) -> Result<(), StoreError> {
                 hub.metrics.delivered(WEB, Outcome::Delivered);
                 riff_hub::step::done("published");
                 tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = WEB, "posted");
+                hub.traced(|now| Span::post(&due.job, WEB, now));
                 hub.tell(&due.channel, &due.job, Change::Posted);
             }
             Err(error) => {

@@ -30,7 +30,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     api,
     discord::{self, endpoint, endpoint::Connected},
-    measure, operate, poster,
+    measure, operate, otlp, poster,
     settings::{LogFormat, Moderation, Settings},
     state::AppState,
     web, worker_api,
@@ -56,6 +56,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let hub = Arc::new(Hub::open(&settings.data, settings.hub(), Arc::new(System)).await?);
     hub.store.put_channels(&settings.channels).await?;
     watch(&hub, &settings.moderation)?;
+    let spans = otlp::export(&hub, &settings.operate.otlp)?;
     let listener = TcpListener::bind(settings.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; stop the program that does, or choose another address with RIFF_LISTEN",
@@ -101,6 +102,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     closing.cancel();
     while tasks.join_next().await.is_some() {}
     hub.resign().await;
+    if let Some(spans) = spans {
+        spans.end().await;
+    }
     hub.store.close().await;
     served.context("the server stopped")
 }

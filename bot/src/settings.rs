@@ -199,6 +199,7 @@ pub struct Fairness {
 #[allow(missing_docs)]
 pub struct Operate {
     pub listen: Address,
+    pub otlp: String,
 }
 
 /// An address and port, or none.

@@ -25,6 +25,7 @@ pub mod schema;
 pub mod seam;
 pub mod simulate;
 pub mod sound;
+pub mod span;
 pub mod step;
 pub mod store;
 pub mod trace;

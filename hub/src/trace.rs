@@ -26,6 +26,11 @@ pub fn read(parent: &str) -> Option<&str> {
     parts.next().filter(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
+/// The id of the span that a `traceparent` names; nothing if it cannot be read.
+pub fn span(parent: &str) -> Option<u64> {
+    parent.split('-').nth(2).and_then(|id| u64::from_str_radix(id, 16).ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use riff_hub::{
     hub::{Change, JobView},
     job::Job,
     measure::Outcome,
+    span::Span,
     store::{Due, StoreError},
 };
 use serde_json::json;
@@ -124,6 +125,7 @@ async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreErr
     discord.hub.metrics.delivered(SURFACE, Outcome::Delivered);
     riff_hub::step::done("published");
     tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = SURFACE, "posted");
+    discord.hub.traced(|now| Span::post(&due.job, SURFACE, now));
     discord.hub.tell(&due.channel, &due.job, Change::Posted);
     Ok(())
 }

@@ -12,6 +12,7 @@ use crate::{
     canonical::Digest,
     schema,
     seam::Millis,
+    span::Span,
     step,
     store::{Leased, Present, Search, Served, StoreError},
     trace, wire,
@@ -163,6 +164,7 @@ impl Hub {
         let mut leases = leased.into_iter().map(|Leased { job, recipe }| {
             let trace = trace::of(&job.id);
             tracing::info!(job = job.id, worker, attempt = job.attempt, trace, "leased");
+            self.traced(|now| Span::wait(&job, now));
             if let Some(model) = served.models.get(&job.model) {
                 self.metrics.leased(model, &job);
             }

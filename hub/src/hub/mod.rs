@@ -47,6 +47,7 @@ use crate::{
     safety::Watch,
     seam::{Millis, Seam},
     sound,
+    span::Span,
     store::{Retry, Shares, Store, StoreError, StoreOptions},
 };
 
@@ -234,6 +235,8 @@ pub struct Hub {
     line: Mutex<Option<(Millis, Arc<Line>)>>,
     /// Looks at results, where there is a classifier.
     watch: OnceLock<Arc<Watch>>,
+    /// Where spans go.
+    spans: OnceLock<Box<dyn Fn(Span) + Send + Sync>>,
     /// Room for making pictures smaller.
     makings: Semaphore,
 }
@@ -268,6 +271,7 @@ impl Hub {
             posts: watch::channel(0).0,
             line: Mutex::new(None),
             watch: OnceLock::new(),
+            spans: OnceLock::new(),
             makings: Semaphore::new(show::MOST_AT_ONCE),
             store,
             seam,
@@ -307,6 +311,7 @@ impl Hub {
             self.live.remove(&job.id);
             if job.state != State::Expired {
                 self.metrics.wasted(Waste::Lost, &job, self.seam.now());
+                self.traced(|now| Span::attempt(&job, now, Some("the worker fell silent")));
             }
             self.count_end(&job).await;
             self.tell(&job.channel, &job.id, Change::State);

@@ -6,6 +6,7 @@ use crate::{
     canonical::Digest,
     job::{Job, State},
     measure::Waste,
+    span::Span,
     store::StoreError,
 };
 
@@ -40,6 +41,20 @@ impl Hub {
         known.map_or_else(|| UNKNOWN.to_owned(), |known| known.spec.name)
     }
 
+    /// Has every span of a job handed to `sink` from now on, which must not block. Called once.
+    pub fn trace_to(&self, sink: impl Fn(Span) + Send + Sync + 'static) {
+        if self.spans.set(Box::new(sink)).is_err() {
+            tracing::warn!("spans are exported already");
+        }
+    }
+
+    /// Tells of a span, where anybody wants to know.
+    pub fn traced(&self, span: impl FnOnce(i64) -> Span) {
+        if let Some(sink) = self.spans.get() {
+            sink(span(self.seam.now()));
+        }
+    }
+
     /// Counts the end of a job, and what was wasted on one that was cancelled.
     pub(super) async fn count_end(&self, job: &Job) {
         if !job.state.is_final() {
@@ -48,6 +63,8 @@ impl Hub {
         self.metrics.ended(&self.name_of(job.model).await, job);
         if job.state == State::Cancelled && job.worker.is_some() {
             self.metrics.wasted(Waste::Cancelled, job, self.seam.now());
+            self.traced(|now| Span::attempt(job, now, Some("cancelled")));
         }
+        self.traced(|now| Span::job(job, now));
     }
 }

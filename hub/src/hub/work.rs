@@ -20,7 +20,9 @@ use crate::{
     recipe::Recipe,
     safety::Watch,
     schema::BadSpec,
-    sound, step,
+    sound,
+    span::Span,
+    step,
     store::{Completion, Ending, Retry, StoreError},
     trace, wire,
 };
@@ -230,6 +232,7 @@ impl Hub {
         if let Ending::Now(job) = &ending {
             let trace = trace::of(&job.id);
             tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, trace, "completed");
+            self.traced(|now| Span::attempt(job, now, None));
             if completion.load_ms > 0 {
                 // A worker is not trusted: it cannot have loaded for longer than it held the job.
                 let held_ms = self.seam.now() - job.leased_at.unwrap_or_else(|| self.seam.now());
@@ -256,6 +259,7 @@ impl Hub {
         let trace = trace::of(&job.id);
         tracing::warn!(job = job.id, trace, worker, reason, state = job.state.as_str(), "attempt failed");
         self.metrics.wasted(Waste::Failed, &job, self.seam.now());
+        self.traced(|now| Span::attempt(&job, now, Some(&reason)));
         self.ended(&job).await;
         Ok(())
     }

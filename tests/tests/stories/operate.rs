@@ -1,14 +1,25 @@
 //! Operators look at a hub: is it there, can it work, what does it do, and what is left of it after a disaster.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use axum::{Router, body::Bytes, routing::post};
+use opentelemetry_proto::tonic::{collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span};
+use prost::Message;
 use reqwest::{Method, StatusCode, redirect::Policy};
 use riff_hub::wire::Complete;
 use riff_tests::{PATIENCE, Program, Riff, worker::picture};
 use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 use temporary_s3::{ACCESS_KEY, BUCKET, SECRET_KEY};
-use tokio::time::{interval, timeout};
+use tokio::{
+    net::TcpListener,
+    time::{interval, timeout},
+};
 
 use crate::{hub, hub_with_engines, riff};
 
@@ -302,4 +313,66 @@ async fn a_backup_of_a_running_hub_is_a_hub() {
     image::load_from_memory(&reqwest::get(url).await.unwrap().bytes().await.unwrap()).unwrap();
     restored.stop().await.unwrap();
     restored.checker().await.unwrap().check().await.unwrap();
+}
+
+/// A collector that keeps what it is sent.
+async fn collector() -> (String, Arc<Mutex<Vec<Span>>>) {
+    let spans = Arc::new(Mutex::new(Vec::new()));
+    let kept = spans.clone();
+    let take = move |body: Bytes| async move {
+        let request = ExportTraceServiceRequest::decode(body).unwrap();
+        let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
+        kept.lock().unwrap().extend(scopes.flat_map(|scope| scope.spans));
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let routes = Router::new().route("/v1/traces", post(take));
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    (address, spans)
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_trace_of_each_job() {
+    let (collector, spans) = collector().await;
+    let mut riff = riff();
+    riff.set("RIFF_OPERATE__OTLP", &collector).set("RIFF_QUEUE__MAX_ATTEMPTS", 2);
+    riff.start().await.unwrap();
+    let program = riff.program("robot").await.unwrap();
+    let worker = riff.worker("w").await.unwrap();
+    let job = program.job("a lighthouse").await.unwrap();
+    let first = worker.lease().await.unwrap();
+    worker.fail(&first, "it broke", true).await.unwrap();
+    let second = worker.lease().await.unwrap();
+    worker.upload(&second, "image/png", picture(64, 64)).await.unwrap();
+    let complete = Complete { attempt: second.attempt, outputs: 1, gpu_seconds: 0.001, load_seconds: 0.0 };
+    worker.client.complete(&second.job, &complete).await.unwrap();
+    program.ended(&job).await.unwrap();
+    riff.logged("posted").await.unwrap();
+    riff.stop().await.unwrap();
+
+    let spans = spans.lock().unwrap();
+    let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let [whole] = named("job").try_into().unwrap();
+    assert_eq!(hex(&whole.trace_id), riff_hub::trace::of(&first.job));
+    let (waits, attempts, posts) = (named("wait"), named("attempt"), named("post"));
+    assert_eq!((waits.len(), attempts.len(), posts.len()), (2, 2, 1), "{spans:#?}");
+    for span in waits.iter().chain(&attempts).chain(&posts) {
+        assert_eq!((&span.trace_id, &span.parent_span_id), (&whole.trace_id, &whole.span_id));
+        assert!(span.start_time_unix_nano >= whole.start_time_unix_nano);
+    }
+    let known = [&first, &second].map(|lease| lease.traceparent.clone().unwrap());
+    for (attempt, known) in attempts.iter().zip(known) {
+        assert!(known.contains(&hex(&attempt.span_id)), "workers know it by {known}");
+    }
+    assert_eq!(attempts[0].status.as_ref().unwrap().message, "it broke");
+    assert!(attempts[1].status.as_ref().is_none_or(|status| status.message.is_empty()));
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_by_name() {
+    let mut riff = riff();
+    riff.set("RIFF_OPERATE__OTLP", "collector");
+    let refused = riff.start().await.unwrap_err().to_string();
+    assert!(refused.contains("operate.otlp = \"collector\" is no address"), "{refused}");
 }
