@@ -240,9 +240,9 @@ impl Way {
         Some((status, headers, answer.bytes().await.ok()?))
     }
 
-    /// The request as the current holder of the job would send it, where that is another attempt than the one that does.
+    /// The request as the last holder of the job would send it, where that is another attempt than the one that does.
     async fn unfenced(&self, pool: &PgPool, job: &str, attempt: i64, asked: &Asked) -> Option<Asked> {
-        let held = "SELECT worker, attempt FROM job WHERE id = $1 AND state IN ('leased', 'running')";
+        let held = "SELECT worker, attempt FROM job WHERE id = $1 AND worker IS NOT NULL";
         let held: Option<(String, i64)> = sqlx::query_as(held).bind(job).fetch_optional(pool).await.ok()?;
         let (holder, current) = held.filter(|(_, current)| *current != attempt)?;
         let (token, _) = self.workers.iter().find(|(_, name)| **name == holder)?;

@@ -25,8 +25,8 @@ pub async fn print(
     let all = asked.all();
     let sum = |of: fn(&crate::asked::Told) -> u64| all.values().map(of).sum::<u64>();
     row("prompts and riffs taken", sum(|told| told.taken));
-    row("refused", sum(|told| told.refused));
-    row("without an answer that says", sum(|told| told.unknown));
+    row("refused by the API", sum(|told| told.refused));
+    row("refused elsewhere, or without an answer", sum(|told| told.unknown));
     row("cancels confirmed", asked.all_cancelled().len());
     let states = "SELECT state, COUNT(*) FROM job GROUP BY state ORDER BY state";
     let states: Vec<(String, i64)> = sqlx::query_as(states).fetch_all(&community.database).await?;
