@@ -18,7 +18,7 @@ pub struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(url: &str, name: &str) -> anyhow::Result<Self> {
+    pub fn new(url: &str, name: &str) -> anyhow::Result<Self> {
         let http = Client::builder().cookie_store(true).timeout(PATIENCE).build()?;
         Ok(Self { http, url: url.to_owned(), name: name.to_owned(), channel: "general".to_owned() })
     }

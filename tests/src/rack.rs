@@ -39,6 +39,16 @@ impl Rack {
         Ok(Self { folder, binary: binary.to_owned(), token, hub: riff.url().to_owned() })
     }
 
+    /// Has it look for the hub elsewhere, such as behind a balancer.
+    pub fn reach(&mut self, hub: &str) -> &mut Self {
+        hub.clone_into(&mut self.hub);
+        self
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("RIFF_")) {
@@ -75,9 +85,19 @@ impl Running {
         Ok(self.child.kill().await?)
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("riff-worker has ended already")
+    }
+
+    /// All that it logged.
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
     /// Asks it to stop (SIGTERM).
     pub async fn ask_to_stop(&self) -> anyhow::Result<()> {
-        terminate(self.child.id().context("riff-worker has ended already")?).await
+        terminate(self.pid()?).await
     }
 
     /// Waits for its end.

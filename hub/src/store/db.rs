@@ -136,6 +136,8 @@ pub(super) async fn postgres(options: &Postgres) -> Result<Pool, StoreError> {
         ("statement_timeout", timeout.as_str()),
         // The statements are few and plain: planning them anew each time takes longer than running them.
         ("plan_cache_mode", "force_generic_plan"),
+        // A plan that sorts where it is told not to has a cost beyond which PostgreSQL compiles it: seconds for each lease.
+        ("jit", "off"),
     ]);
     // A pool would only say that it waited in vain.
     let first = PgConnection::connect_with(&connect).await;
@@ -226,5 +228,25 @@ impl Tx {
             Self::Postgres(tx) => tx.commit().await?,
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_sorts_in_line_is_not_compiled() {
+        let server = temporary_postgres::shared().unwrap();
+        let (connections, statement_timeout) = (1, Duration::from_secs(10));
+        let options = Postgres { url: server.database().unwrap(), connections, statement_timeout };
+        let pool = postgres(&options).await.unwrap();
+        let mut tx = pool.begin_in_line().await.unwrap();
+        let plan: Vec<String> =
+            scalars!(tx, "EXPLAIN (ANALYZE) SELECT id FROM job ORDER BY created_at").unwrap();
+        assert!(plan.iter().any(|line| line.contains("Sort")), "{plan:#?}");
+        assert!(!plan.iter().any(|line| line.contains("JIT")), "{plan:#?}");
     }
 }
