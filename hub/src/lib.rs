@@ -10,6 +10,7 @@ pub mod blobs;
 pub mod canonical;
 pub mod community;
 pub mod embed;
+mod fair;
 pub mod hub;
 pub mod job;
 pub mod measure;

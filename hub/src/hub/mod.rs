@@ -43,7 +43,7 @@ use crate::{
     canonical::Digest,
     job::State,
     measure::{Metrics, Waste},
-    queue::Line,
+    queue::{Coming, Line},
     safety::Watch,
     seam::{Millis, Seam},
     sound,
@@ -233,6 +233,8 @@ pub struct Hub {
     posts: watch::Sender<u64>,
     /// The queue as it was last played, and when. Held while it is played: one does it for all who ask meanwhile.
     line: Mutex<Option<(Millis, Arc<Line>)>>,
+    /// The jobs that are expected to come, and when that was looked up.
+    coming: Mutex<Option<(Millis, Arc<Coming>)>>,
     /// Looks at results, where there is a classifier.
     watch: OnceLock<Arc<Watch>>,
     /// Where spans go.
@@ -270,6 +272,7 @@ impl Hub {
             peers: (!store.is_alone()).then(|| Peers::new(seam.id())),
             posts: watch::channel(0).0,
             line: Mutex::new(None),
+            coming: Mutex::new(None),
             watch: OnceLock::new(),
             spans: OnceLock::new(),
             makings: Semaphore::new(show::MOST_AT_ONCE),

@@ -9,7 +9,7 @@ use crate::{
     admission::Refusal,
     job::{Job, Output, State},
     model::{Media, ModelSpec},
-    queue::{Line, Place, Waiting},
+    queue::{Coming, Line, Moment, Place, Standing, Turn},
     recipe::{Move, Recipe, RecipeId},
     riff::{self, Enlarging},
     seam::Millis,
@@ -20,6 +20,8 @@ use crate::{
 const SHORT: usize = 200;
 /// How old the picture of a longer queue may be, in milliseconds.
 const FRESH_MS: Millis = 500;
+/// For so long jobs are expected to come as they did of late.
+const LATE_MS: i64 = 900_000;
 
 /// A job with all that is shown of it.
 #[derive(Debug, Clone)]
@@ -172,30 +174,53 @@ impl Hub {
         if job.state != State::Queued {
             return Ok(None);
         }
-        let waiting = Waiting {
+        let turn = Turn {
             job: job.id.clone(),
             model: job.model,
             estimate_ms: job.estimate_ms,
             lane: job.lane,
             start_tag: job.start_tag,
         };
-        Ok(Some(self.line().await?.place(&waiting)))
+        Ok(Some(self.line().await?.place(&turn)))
     }
 
-    /// The queue: as it is while it is short, and as it was a moment ago while it is long.
+    /// The queue: as it is while it is short, and as it was a moment ago while it is long, if few came since.
     pub(super) async fn line(&self) -> Result<Arc<Line>, StoreError> {
         let mut played = self.line.lock().await;
         let now = self.seam.now();
         if let Some((at, line)) = &*played
             && line.len() > SHORT
             && (0..FRESH_MS).contains(&(now - at))
+            && !line.is_outgrown()
         {
             return Ok(line.clone());
         }
         let fleet = self.store.fleet(&self.present(), now).await?;
-        let line = Arc::new(Line::play(self.store.waiting().await?, fleet));
+        let moment = Moment {
+            now,
+            swap_share: self.settings.swap_share,
+            standing: Standing {
+                weights: self.settings.fairness.communities.clone(),
+                ..self.store.standing_of_all().await?
+            },
+            coming: self.coming(now).await?,
+        };
+        let line = Arc::new(Line::play(self.store.waiting().await?, fleet, &moment));
         *played = Some((now, line.clone()));
         Ok(line)
+    }
+
+    /// What is expected to come: it changes slowly.
+    async fn coming(&self, now: Millis) -> Result<Arc<Coming>, StoreError> {
+        let mut looked = self.coming.lock().await;
+        if let Some((at, coming)) = &*looked
+            && (0..LATE_MS / 60).contains(&(now - at))
+        {
+            return Ok(coming.clone());
+        }
+        let coming = Arc::new(self.store.coming(now, LATE_MS).await?);
+        *looked = Some((now, coming.clone()));
+        Ok(coming)
     }
 
     /// The moves of the model itself, and *upscale* where somebody else can do that.

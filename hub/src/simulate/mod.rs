@@ -6,6 +6,7 @@
 //! Everything is drawn from one seed, so the same scenario gives the same report, byte for byte.
 
 mod bound;
+mod fairness;
 mod fleet;
 mod measure;
 mod peers;
@@ -18,8 +19,9 @@ mod workload;
 use std::path::Path;
 
 pub use bound::bound;
+pub use fairness::{Share, Shares, WINDOW_MS, jain, max_min};
 pub use fleet::Gpu;
-pub use measure::{Figures, jain};
+pub use measure::{Eta, Figures};
 pub use report::{CSV_HEADER, Comparison, Row};
 pub use run::{Ran, Trace};
 pub use scenario::{Adversary, BadScenario, Community, GpuKind, Models, Scenario};

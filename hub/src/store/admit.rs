@@ -3,11 +3,11 @@
 use super::{
     Store, StoreError,
     db::{Texts, Tx, on, one, scalar},
-    fair::{Flow, Shares, Tags},
     turn,
 };
 use crate::{
     canonical,
+    fair::{Flow, Shares, Tags},
     job::{Job, Lane},
     recipe::Recipe,
     seam::Millis,

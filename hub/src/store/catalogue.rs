@@ -166,7 +166,7 @@ impl Store {
     pub async fn fleet(&self, present: &[Present], now: Millis) -> Result<Vec<Server>, StoreError> {
         let serves: Vec<Serves> = all!(
             self.read,
-            "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, ratio / cost_ratio AS factor,
+            "SELECT worker_model.worker, worker_model.model, pool, jobs, overflow_after_ms, ratio / cost_ratio AS factor, swapped_at,
                     COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT)) AS load_ms
              FROM worker_model JOIN worker ON worker.name = worker_model.worker JOIN model ON digest = worker_model.model
              LEFT JOIN pace ON pace.worker = worker_model.worker AND pace.model = worker_model.model
@@ -194,7 +194,8 @@ impl Store {
                 let overflow = rows.iter().filter_map(|row| row.offer()).collect();
                 let its = held.iter().filter(|held| (held.worker.as_str(), held.pool) == *place);
                 let busy_ms = its.map(|held| held.left_ms(&models, &here.loading)).sum::<i64>() / jobs;
-                let server = Server { models, overflow, loaded, busy_ms };
+                let swapped_at = rows.first().map_or(0, |row| row.swapped_at);
+                let server = Server { models, overflow, loaded, busy_ms, swapped_at };
                 fleet.extend(std::iter::repeat_n(server, jobs as usize));
             }
         }
@@ -248,6 +249,7 @@ struct Serves {
     /// What it takes for what others take one second for; missing until it ran the model.
     factor: Option<f64>,
     load_ms: i64,
+    swapped_at: Millis,
 }
 
 /// What a worker takes of models that it never ran: the geometric mean over the others.

@@ -35,7 +35,6 @@ use self::db::{Pool, Tx, execute};
 pub use admit::{Admitted, NewJob};
 pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
-pub use fair::Shares;
 pub use finish::{Completion, Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;
@@ -46,6 +45,8 @@ pub use people::{Member, TokenKind};
 pub use pick::Search;
 pub use transfer::{MoveError, Moved};
 pub use view::{Channel, PostRow, Whole};
+
+pub use crate::fair::Shares;
 
 use crate::job::State;
 

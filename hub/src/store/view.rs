@@ -1,16 +1,21 @@
 //! What surfaces show: jobs, outputs, and the posts of a channel.
 
+use std::collections::HashMap;
+
+use ulid::Ulid;
+
 use super::{
     Store, StoreError,
-    db::{all, execute, on, optional, scalars},
+    db::{all, execute, on, one, optional, scalars},
     read_json,
 };
 use crate::{
     canonical::Digest,
     job::{Job, Output},
     model::ModelSpec,
-    queue::Waiting,
+    queue::{Arrival, Coming, Standing, Turn, Waiting},
     recipe::{Recipe, RecipeId},
+    seam::Millis,
 };
 
 /// A place where people prompt.
@@ -54,6 +59,31 @@ struct WholeRow {
     body: String,
     spec: String,
     who: String,
+}
+
+#[derive(sqlx::FromRow)]
+struct WaitingRow {
+    id: String,
+    community: String,
+    member: String,
+    #[sqlx(try_from = "String")]
+    model: Digest,
+    estimate_ms: i64,
+    lane: i64,
+    start_tag: i64,
+    due: Millis,
+}
+
+#[derive(sqlx::FromRow)]
+struct ComingRow {
+    community: String,
+    member: String,
+    weight: f64,
+    #[sqlx(try_from = "String")]
+    model: Digest,
+    estimate_ms: i64,
+    lane: i64,
+    created_at: Millis,
 }
 
 impl Store {
@@ -161,15 +191,56 @@ impl Store {
 
     /// The queue in the order in which it is served.
     pub async fn waiting(&self) -> Result<Vec<Waiting>, StoreError> {
-        let rows: Vec<(String, String, i64, i64, i64)> = all!(
+        let rows: Vec<WaitingRow> = all!(
             self.read,
-            "SELECT id, model, estimate_ms, lane, start_tag FROM job WHERE state = 'queued'
-             ORDER BY lane, start_tag, id LIMIT 10000"
+            "SELECT job.id, community, member, model, estimate_ms, lane, start_tag, MAX(job.created_at, not_before) AS due
+             FROM job JOIN channel ON channel.id = job.channel
+             WHERE state = 'queued' ORDER BY lane, start_tag, job.id LIMIT 10000"
         )?;
-        let parse = |(job, model, estimate_ms, lane, start_tag): (String, String, i64, i64, i64)| {
-            let model: Digest = model.parse().ok()?;
-            Some(Waiting { job, model, estimate_ms, lane, start_tag })
+        let waiting = |row: WaitingRow| {
+            let WaitingRow { id: job, community, member, model, estimate_ms, lane, start_tag, due } = row;
+            Waiting { turn: Turn { job, model, estimate_ms, lane, start_tag }, community, member, due }
         };
-        Ok(rows.into_iter().filter_map(parse).collect())
+        Ok(rows.into_iter().map(waiting).collect())
+    }
+
+    /// How members and communities stand in the fair order who have jobs waiting.
+    pub async fn standing_of_all(&self) -> Result<Standing, StoreError> {
+        let (virtual_time,): (i64,) = one!(self.read, "SELECT virtual_time FROM fairness")?;
+        let flows = all!(
+            self.read,
+            "SELECT community, member, weight, crowd, last_start, last_finish FROM flow
+             WHERE last_start > $1 ORDER BY community, member",
+            virtual_time
+        )?;
+        let clocks: Vec<(String, i64)> =
+            all!(self.read, "SELECT id, next_tag FROM community WHERE next_tag > $1", virtual_time)?;
+        Ok(Standing { virtual_time, flows, clocks: clocks.into_iter().collect(), weights: HashMap::new() })
+    }
+
+    /// The jobs of the last `within_ms` once more, as those that are expected to come: the newest ones, where they were very
+    /// many, and again after a shorter time. Cancelled ones are as if nobody had asked.
+    pub async fn coming(&self, now: Millis, within_ms: i64) -> Result<Coming, StoreError> {
+        /// They are read again and again.
+        const MOST: usize = 2_000;
+        let since = Ulid::from_parts((now - within_ms).max(0) as u64, 0).to_string();
+        let rows: Vec<ComingRow> = all!(
+            self.read,
+            "SELECT channel.community, job.member, COALESCE(weight, 1.0) AS weight, model, estimate_ms, lane, job.created_at
+             FROM job JOIN channel ON channel.id = job.channel
+             LEFT JOIN flow ON flow.community = channel.community AND flow.member = job.member
+             WHERE job.id > $1 AND state <> 'cancelled' ORDER BY job.id DESC LIMIT $2",
+            since,
+            MOST as i64
+        )?;
+        let within_ms = match rows.last() {
+            Some(oldest) if rows.len() == MOST => (now - oldest.created_at).clamp(1, within_ms),
+            _ => within_ms,
+        };
+        let arrival = |row: ComingRow| {
+            let ComingRow { community, member, weight, model, estimate_ms, lane, created_at } = row;
+            Arrival { at: created_at + within_ms, community, member, weight, model, estimate_ms, lane }
+        };
+        Ok(Coming { within_ms, jobs: rows.into_iter().map(arrival).collect() })
     }
 }

@@ -176,8 +176,9 @@ async fn a_loading_time_that_was_measured_counts_instead_of_the_announced_one() 
     community.hub.complete("w", &lease.job, &complete).await.unwrap();
 
     let next = community.job(&alice, "a lighthouse --model large").await;
-    community.job(&alice, "a pond --model small").await;
     assert_eq!(eta_ms(&community, &next).await, Some(5_000), "4 s to load it, 1 s to run");
+    community.job(&alice, "a pond --model small").await;
+    assert_eq!(eta_ms(&community, &next).await, Some(6_000), "what needs no loading goes first for 4 s");
     community.pass(4).await;
     let loaded = LeaseRequest { loaded: vec!["small".into()], ..LeaseRequest::default() };
     assert_eq!(ask(&community, "w", loaded).await.unwrap().job, next.id, "it has waited for 4 s");

@@ -232,6 +232,33 @@ async fn position_and_wait_count_only_what_present_workers_serve() {
 }
 
 #[tokio::test]
+async fn an_expected_time_counts_those_who_are_likely_to_come_and_go_before() {
+    let community = Community::new().await;
+    community.hello("w", &[painter()]).await;
+    let (alice, bob) = (community.member("alice").await, community.member("bob").await);
+    for i in 0..3 {
+        community.job(&bob, &format!("a pond {i}")).await;
+        let lease = community.lease("w").await.unwrap();
+        community.pass(1).await;
+        community.finish("w", &lease, 1.0).await.unwrap();
+    }
+    community.clock.advance(std::time::Duration::from_secs(14 * 60 + 52));
+    community.hello("w", &[painter()]).await;
+    let mut last = community.job(&alice, "a tower").await;
+    for i in 1..20 {
+        last = community.job(&alice, &format!("a tower {i}")).await;
+    }
+    let eta_ms = async || community.hub.view(&last.id).await.unwrap().place.unwrap().eta_ms;
+    assert_eq!(
+        eta_ms().await,
+        Some(23_000),
+        "three came within the last quarter of an hour, the first almost that long ago"
+    );
+    community.clock.advance(std::time::Duration::from_secs(20));
+    assert_eq!(eta_ms().await, Some(20_000), "that was longer ago");
+}
+
+#[tokio::test]
 async fn a_worker_gets_only_what_it_serves() {
     let community = Community::new().await;
     community.hello("writers", &[writer()]).await;
