@@ -383,6 +383,6 @@ mod tests {
         let tagged = |tag: i64| tagged(&format!("a{tag:02}"), tag);
         let queue: Vec<Waiting> = (0..11).map(tagged).collect();
         let line = played(&queue, vec![server(&["flux"], 0)]);
-        assert_eq!(line.place(&tagged(20).turn).eta_ms, Some(20_900), "10 s of virtual time took 11 s");
+        assert_eq!(line.place(&tagged(20).turn).eta_ms, Some(22_000), "10 s of virtual time took 11 s");
     }
 }

@@ -128,7 +128,7 @@ async fn the_hub_loads_less_and_does_more_than_first_come_first_served_and_a_see
     let (riff, fifo) = (report.of(Scheduler::Riff).unwrap(), report.of(Scheduler::Fifo).unwrap());
     assert!(riff.swaps * 3 <= fifo.swaps, "{report}");
     assert!(riff.wait_s[1] <= fifo.wait_s[1], "{report}");
-    assert!(riff.jain > 0.9 && riff.jain > fifo.jain, "{report}");
+    assert!(riff.jain > 0.8 && riff.jain > fifo.jain, "{report}");
     assert!(riff.goodput > fifo.goodput && riff.goodput <= report.bound, "{report}");
 
     let again = compare(&busy(), second.path()).await.unwrap();
