@@ -2,7 +2,6 @@
 //! attempts and its posts. Their ids follow from the job, so that hubs and workers that never met agree on them.
 
 use crate::{
-    canonical::Digest,
     job::{Job, State},
     trace,
 };
@@ -53,10 +52,15 @@ impl Span {
             ("riff.worker", job.worker.clone().unwrap_or_default()),
             ("riff.attempt", job.attempt.to_string()),
         ];
-        let span = Self::of(&job.id, "attempt", job.attempt, job.leased_at.unwrap_or(now), now);
-        // Workers know it as the parent of what they do.
-        let id = trace::span(&trace::parent(&job.id, job.attempt as u32)).unwrap_or(span.id);
-        Self { id, attributes, error: error.map(str::to_owned), ..span }
+        // Workers know it by this as the parent of what they do: see `trace::parent`.
+        let id = trace::span(&format!("{} {}", job.id, job.attempt));
+        let from_ms = job.leased_at.unwrap_or(now);
+        Self {
+            id,
+            attributes,
+            error: error.map(str::to_owned),
+            ..Self::of(&job.id, "attempt", job.attempt, from_ms, now)
+        }
     }
 
     /// The moment in which a job's end was posted.
@@ -65,10 +69,7 @@ impl Span {
     }
 
     fn of(job: &str, name: &'static str, number: i64, from_ms: i64, to_ms: i64) -> Self {
-        let id = |name: &str, number| {
-            let digest = Digest::of_bytes(format!("{job} {name} {number}").as_bytes()).to_string();
-            u64::from_str_radix(&digest[..16], 16).unwrap_or(1)
-        };
+        let id = |name: &str, number| trace::span(&format!("{job} {name} {number}"));
         Self {
             trace: u128::from_str_radix(&trace::of(job), 16).unwrap_or(1),
             id: id(name, number),

@@ -16,19 +16,19 @@ pub fn of(job: &str) -> String {
 
 /// What a worker continues: the header `traceparent` of an attempt, which names it as the parent of what the worker does.
 pub fn parent(job: &str, attempt: u32) -> String {
-    let attempt = Digest::of_bytes(format!("{job} {attempt}").as_bytes()).to_string();
-    format!("00-{}-{}-01", of(job), &attempt[..16])
+    format!("00-{}-{:016x}-01", of(job), span(&format!("{job} {attempt}")))
+}
+
+/// The id of a span, from words that no other span goes by.
+pub(crate) fn span(words: &str) -> u64 {
+    let digest = Digest::of_bytes(words.as_bytes()).to_string();
+    u64::from_str_radix(&digest[..16], 16).unwrap_or(1)
 }
 
 /// The id of the trace that a `traceparent` names; nothing if it cannot be read.
 pub fn read(parent: &str) -> Option<&str> {
     let mut parts = parent.split('-').skip(1);
     parts.next().filter(|id| id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit()))
-}
-
-/// The id of the span that a `traceparent` names; nothing if it cannot be read.
-pub fn span(parent: &str) -> Option<u64> {
-    parent.split('-').nth(2).and_then(|id| u64::from_str_radix(id, 16).ok())
 }
 
 #[cfg(test)]

@@ -48,7 +48,6 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32")
-    parser.add_argument("--layout", choices=("channels_last", "contiguous_format"), default="channels_last", help="of the network's weights")
     parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 0, help="processes that make scenes")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
     parser.add_argument("--lock", type=Path, action="append", default=[], help="lock this file shared during each step (repeatable)")
@@ -67,7 +66,7 @@ class Run:
         self.tokens = Tokens(given.data / "vocabulary.txt")
         self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
         self.encoder = encoder(given.data / "encoder.safetensors", self.device)
-        self.network = Doodle(self.config.shape).to(self.device, memory_format=getattr(torch, given.layout))
+        self.network = Doodle(self.config.shape).to(self.device, memory_format=torch.channels_last)
         self.step = 0
         self.begin()
         self.averaged.requires_grad_(False)

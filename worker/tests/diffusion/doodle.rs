@@ -161,7 +161,7 @@ async fn a_tile_repeats_without_a_seam() {
 #[tokio::test]
 async fn operators_are_told_what_is_missing() {
     let empty = tempfile::tempdir().unwrap();
-    let engine = doodle_files::at(empty.path());
+    let engine = doodle_files::engine(&empty);
     assert!(
         engine.discover().await.unwrap().is_empty() && engine.left_out().is_empty(),
         "it need not be there"
@@ -169,7 +169,7 @@ async fn operators_are_told_what_is_missing() {
 
     let without = doodle_files::folder();
     std::fs::remove_file(without.path().join("minilm-l6-v2.txt")).unwrap();
-    let engine = doodle_files::at(without.path());
+    let engine = doodle_files::engine(&without);
     assert!(engine.discover().await.unwrap().is_empty());
     let [why] = engine.left_out().try_into().unwrap();
     assert!(why.contains("minilm-l6-v2.txt"), "{why}");
@@ -177,13 +177,13 @@ async fn operators_are_told_what_is_missing() {
     let half = doodle_files::folder();
     let name = |name: &str| half.path().join(name);
     std::fs::rename(name("doodle-1-of-1.safetensors"), name("doodle-1-of-2.safetensors")).unwrap();
-    let [why] = doodle_files::at(half.path()).left_out().try_into().unwrap();
+    let [why] = doodle_files::engine(&half).left_out().try_into().unwrap();
     assert!(why.contains("of its parts 1 are there"), "{why}");
 
     let torn = doodle_files::folder();
     let part = torn.path().join("doodle-1-of-1.safetensors");
     let bytes = std::fs::read(&part).unwrap();
     std::fs::write(&part, &bytes[..bytes.len() / 2]).unwrap();
-    let [why] = doodle_files::at(torn.path()).left_out().try_into().unwrap();
+    let [why] = doodle_files::engine(&torn).left_out().try_into().unwrap();
     assert!(why.contains("doodle-1-of-1.safetensors"), "{why}");
 }

@@ -1,10 +1,6 @@
 //! A folder with doodle: a network of random weights from `models/doodle/reference.py`, and the encoder that `./test` fetches.
 
-use std::{
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{os::unix::fs::symlink, path::PathBuf, sync::Arc};
 
 use riff_worker::{engine::Engine, engines::doodle};
 use tempfile::TempDir;
@@ -29,12 +25,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// An engine that has looked through a folder, and holds what it needs of it.
+/// An engine that has looked through a folder.
 pub fn engine(folder: &TempDir) -> Arc<dyn Engine> {
-    at(folder.path())
-}
-
-/// The same of any folder.
-pub fn at(folder: &Path) -> Arc<dyn Engine> {
-    doodle::engine(folder)
+    doodle::engine(folder.path())
 }

@@ -169,7 +169,7 @@ impl Engine for DiffusionEngine {
         let known = self.known(recipe.model)?;
         let request = Request::read(recipe, &known.spec, &known.lora_names())?;
         let pixels = match &request.shape.original {
-            Some(original) => original.pixels(recipe, request.shape.size, context).await?,
+            Some(original) => Some(original.pixels(request.shape.size, context).await?),
             None => None,
         };
         let model = tokio::select! {

@@ -18,9 +18,8 @@ use super::{
 use crate::{
     engine::{Artifact, EngineError, RunContext},
     engines::{
-        is_out_of_memory,
         neural::{
-            Pass, noise,
+            Pass, broken_off, noise,
             pixels::{self, Pixels, ROUGH, ROUGH_XL},
             progress::Progress,
         },
@@ -48,11 +47,7 @@ pub fn paint(
     let wanted = || !context.cancel.is_cancelled();
     let pass = Pass { edge: request.shape.edge, wanted: &wanted };
     let painter = Painter::new(model, request, original, context, &pass);
-    let pictures = painter.and_then(Painter::pictures).map_err(|error| match error {
-        _ if context.cancel.is_cancelled() => EngineError::Cancelled,
-        error if is_out_of_memory(&error.to_string()) => EngineError::OutOfMemory(error.to_string()),
-        error => EngineError::Failed(error.to_string()),
-    })?;
+    let pictures = painter.and_then(Painter::pictures).map_err(|error| broken_off(error, context))?;
     let artifact =
         |made: &RgbImage| Ok(Artifact { media_type: "image/png".into(), bytes: picture::png(made)? });
     pictures.iter().map(artifact).collect()

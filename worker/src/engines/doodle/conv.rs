@@ -1,5 +1,5 @@
 //! Convolutions of pictures whose channels lie last, (1, rows, columns, channels): what a kernel covers is laid side by side, so
-//! that one large matrix product does the rest. On a processor that is several times as fast as with channels first.
+//! that one large matrix product does the rest. On a processor that is faster than with channels first.
 
 use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;

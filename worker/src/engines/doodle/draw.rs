@@ -13,9 +13,8 @@ use super::{
 use crate::{
     engine::{Artifact, EngineError, RunContext},
     engines::{
-        is_out_of_memory,
         neural::{
-            Edge, Pass,
+            Edge, Pass, broken_off,
             noise::{self, Grain},
             pixels::{self, Pixels},
             progress::Progress,
@@ -47,11 +46,7 @@ pub fn draw(
 ) -> std::result::Result<Vec<Artifact>, EngineError> {
     let wanted = || !context.cancel.is_cancelled();
     let pass = Pass { edge: request.shape.edge, wanted: &wanted };
-    let failed = |error: Error| match error {
-        _ if context.cancel.is_cancelled() => EngineError::Cancelled,
-        error if is_out_of_memory(&error.to_string()) => EngineError::OutOfMemory(error.to_string()),
-        error => EngineError::Failed(error.to_string()),
-    };
+    let failed = |error| broken_off(error, context);
     check(model, &request.words)?;
     let words = meaning(model, &request.words, &pass).map_err(failed)?;
     let small = original.map(|original| original.shrunk(model.network.size() as u32));

@@ -107,7 +107,7 @@ impl Engine for DoodleEngine {
         let pixels = match &request.shape.original {
             Some(original) => {
                 let side = files.shape.size as u32 * draw::TIMES;
-                original.pixels(recipe, (side, side), context).await?
+                Some(original.pixels((side, side), context).await?)
             }
             None => None,
         };

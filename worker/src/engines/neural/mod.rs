@@ -10,6 +10,9 @@ pub mod view;
 
 use candle_core::{Error, Result};
 
+use super::is_out_of_memory;
+use crate::engine::{EngineError, RunContext};
+
 /// What lies beyond a picture's border, for convolutions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
@@ -37,5 +40,14 @@ impl Pass<'_> {
             true => Ok(()),
             false => Err(Error::Msg("cancelled".to_owned())),
         }
+    }
+}
+
+/// What members are told of a run that broke off: that it was cancelled, if it was, whatever the network says of it.
+pub fn broken_off(error: Error, context: &RunContext) -> EngineError {
+    match error {
+        _ if context.cancel.is_cancelled() => EngineError::Cancelled,
+        error if is_out_of_memory(&error.to_string()) => EngineError::OutOfMemory(error.to_string()),
+        error => EngineError::Failed(error.to_string()),
     }
 }

@@ -78,17 +78,14 @@ impl Original {
     ///
     /// # Errors
     /// [`EngineError::Input`] if a file is not there or no picture.
-    pub async fn pixels(
-        &self,
-        recipe: &Recipe,
-        size: (u32, u32),
-        context: &RunContext,
-    ) -> Result<Option<Pixels>, EngineError> {
-        let Some(image) = picture::bytes(recipe, input::IMAGE, context).await? else {
-            return Ok(None);
+    pub async fn pixels(&self, size: (u32, u32), context: &RunContext) -> Result<Pixels, EngineError> {
+        let named = async |blob: Digest| picture::named(&blob.to_string(), &*context.files).await;
+        let image = named(self.image).await?;
+        let mask = match self.mask {
+            Some(mask) => Some(named(mask).await?),
+            None => None,
         };
-        let mask = picture::bytes(recipe, MASK, context).await?;
         let view = self.view;
-        blocking(move || Ok(view.of(Pixels::read(&image, mask.as_ref(), size)?))).await.map(Some)
+        blocking(move || Ok(view.of(Pixels::read(&image, mask.as_ref(), size)?))).await
     }
 }
