@@ -175,11 +175,16 @@ async fn token(settings: Settings, command: Token) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Kills this process, as `kill -9` does, at the step that `RIFF_FAILPOINT` names.
+/// Kills this process, as `kill -9` does, at the step that `RIFF_FAILPOINT` names; or, where it names `lost STEP`, has that
+/// step fail once after it was done.
 #[cfg(feature = "failpoints")]
 pub fn arm_failpoints() -> Option<fail::FailScenario<'static>> {
     let step = std::env::var("RIFF_FAILPOINT").ok()?;
     let scenario = fail::FailScenario::setup();
+    if let Some(step) = step.strip_prefix("lost ") {
+        fail::cfg(step, "1*return").ok()?;
+        return Some(scenario);
+    }
     let kill = || {
         let pid = std::process::id().to_string();
         let _ = std::process::Command::new("kill").args(["-9", &pid]).status();

@@ -5,3 +5,10 @@ pub fn done(name: &'static str) {
     fail::fail_point!(name);
     let _ = name;
 }
+
+/// Fails once if a test asked for it: what was done is done, and who asked for it does not hear so.
+pub fn heard(name: &'static str) -> Result<(), sqlx::Error> {
+    fail::fail_point!(name, |_| Err(sqlx::Error::WorkerCrashed));
+    let _ = name;
+    Ok(())
+}

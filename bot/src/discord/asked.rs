@@ -7,7 +7,7 @@ use serenity::model::{
 };
 
 use super::{
-    Discord,
+    Discord, card,
     incoming::{Asker, Incoming},
     message::Outgoing,
     note::Note,
@@ -161,7 +161,12 @@ impl Discord {
         let mut turn = self.turn(&first.id).await;
         let mut card = match self.hub.view(&first.id).await {
             Ok(view) => self.cards.waiting(&view, incoming.person.id),
-            Err(refusal) => Outgoing::private(refusal.to_string()),
+            Err(refusal) => {
+                tracing::warn!(job = first.id, %refusal, "a job's card cannot be shown");
+                // The result will stand in this message: who may see that sees this.
+                let sentence = "-# Queued. How it goes cannot be shown just now; the result will be here.";
+                Outgoing { privacy: card::privacy(first), ..Outgoing::public(sentence) }
+            }
         };
         if jobs.len() > 1 {
             card.content

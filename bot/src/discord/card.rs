@@ -3,7 +3,7 @@
 use riff_hub::{
     canonical::Digest,
     hub::{JobView, Privacy},
-    job::State,
+    job::{Job, State},
     model::Media,
     prompt,
     recipe::{Move, Parent},
@@ -49,7 +49,7 @@ impl Cards {
             false => format!("\n{}", clip(text, 600)),
         };
         let content = format!("{}\n-# {}{shown}", self.headline(view, user), view.status());
-        Outgoing { privacy: privacy(view), ..Outgoing::public(content) }
+        Outgoing { privacy: privacy(&view.job), ..Outgoing::public(content) }
             .row(CreateActionRow::Buttons(vec![cancel]))
     }
 
@@ -57,13 +57,13 @@ impl Cards {
     pub fn cancelled(&self, view: &JobView, user: UserId) -> Outgoing {
         let prompt = plain(&clip(view.recipe.prompt.as_str(), 200));
         let content = format!("~~{prompt}~~ — <@{user}>\n-# {}", view.status());
-        Outgoing { privacy: privacy(view), ..Outgoing::public(content) }
+        Outgoing { privacy: privacy(&view.job), ..Outgoing::public(content) }
     }
 
     /// A job that has ended, with its pictures. Text of several messages' length gives several messages; the buttons are
     /// on the last.
     pub fn finished(&self, view: &JobView, user: UserId, files: Files) -> Vec<Outgoing> {
-        let privacy = privacy(view);
+        let privacy = privacy(&view.job);
         let mut content = format!("{}\n{}", self.headline(view, user), self.small_print(view));
         if view.job.state != State::Succeeded {
             let reason = view.job.reason.as_deref().unwrap_or("no reason was given");
@@ -147,9 +147,9 @@ impl Cards {
 }
 
 /// Who sees a job's answer. With the bot alone nothing has to be hidden.
-pub fn privacy(view: &JobView) -> Privacy {
-    let direct = Note::of(&view.job).is_some_and(|note| note.direct);
-    match view.job.private && !direct {
+pub fn privacy(job: &Job) -> Privacy {
+    let direct = Note::of(job).is_some_and(|note| note.direct);
+    match job.private && !direct {
         true => Privacy::Private,
         false => Privacy::Public,
     }
@@ -175,7 +175,7 @@ fn flags(view: &JobView) -> String {
 
 fn said(text: &str, view: &JobView) -> Vec<Outgoing> {
     let text = if text.trim().is_empty() { "-# (The model said nothing.)" } else { text };
-    let part = |content| Outgoing { privacy: privacy(view), ..Outgoing::public(content) };
+    let part = |content| Outgoing { privacy: privacy(&view.job), ..Outgoing::public(content) };
     split(text).into_iter().map(part).collect()
 }
 

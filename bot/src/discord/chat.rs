@@ -15,7 +15,10 @@ use serde_json::{Value, json};
 use serenity::{
     all::{Message, MessageType},
     http::{LightMethod, Route},
-    model::id::{ChannelId, MessageId},
+    model::{
+        channel::MessageFlags,
+        id::{ChannelId, MessageId},
+    },
 };
 
 use super::{
@@ -193,6 +196,9 @@ pub struct Sent {
     /// What it says.
     #[serde(default)]
     pub content: String,
+    /// Among other things, whether one person alone sees it.
+    #[serde(default = "MessageFlags::empty")]
+    pub flags: MessageFlags,
 }
 
 /// Reads a message and those above it, up to an answer of the bot.

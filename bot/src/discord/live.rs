@@ -9,7 +9,7 @@ use std::{
 
 use riff_hub::{
     hub::{Change, Event, JobView},
-    job::{Job, State},
+    job::Job,
 };
 use serenity::{
     http::{LightMethod, Route},
@@ -104,17 +104,9 @@ impl Live {
             Change::State | Change::Progress => {
                 self.changed.insert(event.job.to_string());
             }
-            Change::Posted => {
+            Change::Posted | Change::Gone => {
                 self.changed.remove(&*event.job);
                 self.told.remove(&*event.job);
-            }
-            Change::Gone => {
-                self.changed.remove(&*event.job);
-                let (discord, id) = (self.discord.clone(), event.job.to_string());
-                self.editing.spawn(async move {
-                    gone(&discord, &id).await;
-                    (id, None)
-                });
             }
         }
     }
@@ -221,36 +213,6 @@ async fn remember(discord: &Discord, job: &Job, note: &Note, known: Option<Messa
         Ok(sent) => discord.remember(job, sent.id).await,
         Err(error) => tracing::info!(job = job.id, %error, "the message of a job cannot be looked up"),
     }
-}
-
-/// A job was cancelled, which its card says, or its post taken down, whose messages go.
-async fn gone(discord: &Discord, id: &str) {
-    let turn = discord.turn(id).await;
-    discord.forget_turn(id);
-    let Ok(view) = discord.hub.view(id).await else {
-        return;
-    };
-    let Some(mut note) = Note::of(&view.job) else {
-        return;
-    };
-    note.message = note.message.or(*turn);
-    let done = match view.job.state {
-        State::Cancelled => {
-            send(discord, &view.job, &note, &discord.cards.cancelled(&view, note.user), Urgency::Wait).await
-        }
-        _ => delete(discord, &note).await,
-    };
-    if let Err(error) = done {
-        tracing::info!(job = id, %error, "what is gone could not be shown as gone");
-    }
-}
-
-async fn delete(discord: &Discord, note: &Note) -> Result<(), RestError> {
-    for message_id in note.more.iter().chain(&note.message) {
-        let route = Route::ChannelMessage { channel_id: note.channel, message_id: *message_id };
-        discord.rest.tell(Call::new(LightMethod::Delete, route)).await?;
-    }
-    Ok(())
 }
 
 fn picture(discord: &Discord, note: &Note, view: &JobView) -> Outgoing {

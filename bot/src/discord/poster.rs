@@ -1,6 +1,7 @@
 //! The poster of Discord: makes the posts that the outbox holds for it. It edits the message that answers a job, by the
 //! interaction's token as long as that works and by the bot's own right after that; where there is no message, it posts one
-//! with a nonce that Discord enforces. However often a post is tried, it is there once.
+//! with a nonce that Discord enforces. However often a post is tried, it is there once. What was cancelled is crossed out, and
+//! what was taken down is deleted, in the same way.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -15,7 +16,10 @@ use riff_hub::{
 use serde_json::json;
 use serenity::{
     http::{LightMethod, Route},
-    model::id::{ChannelId, MessageId},
+    model::{
+        channel::MessageFlags,
+        id::{ChannelId, MessageId},
+    },
 };
 use tokio::{
     task::JoinSet,
@@ -124,9 +128,11 @@ async fn finish(discord: &Discord, due: &Due, note: Note) -> Result<(), StoreErr
     discord.hub.store.publish(due, Some(&note), now).await?;
     discord.hub.metrics.delivered(SURFACE, Outcome::Delivered);
     riff_hub::step::done("published");
-    tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = SURFACE, "posted");
-    discord.hub.traced(|now| Span::post(&due.job, SURFACE, now));
-    discord.hub.tell(&due.channel, &due.job, Change::Posted);
+    if due.is_post() {
+        tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = SURFACE, "posted");
+        discord.hub.traced(|now| Span::post(&due.job, SURFACE, now));
+        discord.hub.tell(&due.channel, &due.job, Change::Posted);
+    }
     Ok(())
 }
 
@@ -152,6 +158,10 @@ async fn post(discord: &Discord, due: &Due, known: Option<MessageId>) -> Result<
         .or_else(|| unasked(&view.job))
         .ok_or_else(|| Refusal::Missing(format!("place on Discord for the answer of job {}", due.job)))?;
     let note = Note { message: note.message.or(known), ..note };
+    if !due.is_post() {
+        correct(discord, due, &view, &note).await?;
+        return Ok(note);
+    }
     let mut delivery = Delivery { discord, job: &view.job, note };
     // Pictures that are too large after all get smaller, and then become links.
     let limit = delivery.note.limit as usize;
@@ -170,6 +180,30 @@ async fn post(discord: &Discord, due: &Due, known: Option<MessageId>) -> Result<
         }
     }
     Ok(delivery.note)
+}
+
+/// Crosses out what was cancelled, or deletes what was taken down. Where that cannot be done, there is nothing to see.
+async fn correct(discord: &Discord, due: &Due, view: &JobView, note: &Note) -> Result<(), RestError> {
+    let cancelled = discord.cards.cancelled(view, note.user).edit();
+    let token = note.live_token(discord.hub.seam.now());
+    let answer = token.map(|token| Route::WebhookOriginalInteractionResponse {
+        application_id: discord.application,
+        token,
+    });
+    let message = |message_id| Route::ChannelMessage { channel_id: note.channel, message_id };
+    let further = note.more.iter().copied().map(message);
+    for route in further.chain(answer.or(note.message.map(message))) {
+        let call = match due.taken_down {
+            true => Call::new(LightMethod::Delete, route),
+            false => Call::new(LightMethod::Patch, route).body(cancelled.clone()),
+        };
+        match discord.rest.tell(call).await {
+            Err(error) if error.is_passing() => return Err(error),
+            Err(error) => tracing::info!(job = due.job, %error, "what is gone could not be shown as gone"),
+            Ok(()) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Where a job is answered that nothing was noted of: of a line with choices, all but the first.
@@ -273,7 +307,9 @@ impl Delivery<'_> {
             let route = Route::WebhookOriginalInteractionResponse { application_id, token };
             match self.edit(route, message).await {
                 Err(error) if gone(&error) => {}
-                edited => return edited,
+                // Who asked was told of a trouble, in private, while the job was queued after all.
+                Ok(sent) if sent.flags.contains(MessageFlags::EPHEMERAL) && !self.is_secret() => {}
+                edited => return edited.map(|sent| sent.id),
             }
         }
         if self.is_secret() {
@@ -290,7 +326,7 @@ impl Delivery<'_> {
             let route = Route::ChannelMessage { channel_id: self.note.channel, message_id };
             match self.edit(route, message).await {
                 Err(error) if gone(&error) => {}
-                edited => return edited,
+                edited => return edited.map(|sent| sent.id),
             }
         }
         self.create(self.note.channel, message, self.note.replies_to, 0).await
@@ -315,10 +351,9 @@ impl Delivery<'_> {
         }
     }
 
-    async fn edit(&self, route: Route<'_>, message: &Outgoing) -> Result<MessageId, RestError> {
+    async fn edit(&self, route: Route<'_>, message: &Outgoing) -> Result<Sent, RestError> {
         let call = Call::new(LightMethod::Patch, route).body(message.edit()).files(message.files.clone());
-        let sent: Sent = self.discord.rest.get(call).await?;
-        Ok(sent.id)
+        self.discord.rest.get(call).await
     }
 
     async fn create(
@@ -342,7 +377,8 @@ impl Delivery<'_> {
         let sent: Sent = self.discord.rest.get(call.files(message.files.clone())).await?;
         if part == 0 && sent.content.trim() != message.content.trim() {
             // The nonce was known: this is the message that an earlier try began and nobody could note.
-            return self.edit(Route::ChannelMessage { channel_id, message_id: sent.id }, message).await;
+            let route = Route::ChannelMessage { channel_id, message_id: sent.id };
+            return self.edit(route, message).await.map(|sent| sent.id);
         }
         Ok(sent.id)
     }

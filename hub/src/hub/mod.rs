@@ -291,6 +291,10 @@ impl Hub {
         self.posts.subscribe()
     }
 
+    fn call_posters(&self) {
+        self.posts.send_modify(|count| *count += 1);
+    }
+
     /// The settings it runs with.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -319,7 +323,7 @@ impl Hub {
             self.count_end(&job).await;
             self.tell(&job.channel, &job.id, Change::State);
             if job.state.is_final() {
-                self.posts.send_modify(|count| *count += 1);
+                self.call_posters();
             }
         }
         self.count_load().await?;

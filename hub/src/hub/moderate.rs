@@ -1,6 +1,6 @@
 //! The moderators' side: rules and acts of a community, and its log.
 
-use super::{Change, Hub};
+use super::Hub;
 use crate::{
     admission::Refusal,
     community::{Act, AuditRow, Rules, tidy},
@@ -48,7 +48,7 @@ impl Hub {
         if job.state == State::Cancelled {
             self.ended(job).await;
         }
-        self.tell(&job.channel, &job.id, Change::Gone);
+        self.gone(job);
     }
 
     /// A community's log, newest first, those lines before `before` where it is given.

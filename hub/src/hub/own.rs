@@ -17,7 +17,7 @@ impl Hub {
         if let Ending::Now(job) = &ending {
             tracing::info!(job = job.id, member = who.id, "cancelled");
             self.ended(job).await;
-            self.tell(&job.channel, &job.id, Change::Gone);
+            self.gone(job);
         }
         Ok(ending.job().clone())
     }
@@ -27,9 +27,15 @@ impl Hub {
         let found = self.own(who, job, "delete").await?;
         if self.store.unpublish(&found.id, self.seam.now()).await? {
             tracing::info!(job = found.id, member = who.id, "post deleted");
-            self.tell(&found.channel, &found.id, Change::Gone);
+            self.gone(&found);
         }
         Ok(())
+    }
+
+    /// A job or its post is gone, which its surface has to show.
+    pub(super) fn gone(&self, job: &Job) {
+        self.call_posters();
+        self.tell(&job.channel, &job.id, Change::Gone);
     }
 
     async fn own(&self, who: &Member, job: &str, what: &'static str) -> Result<Job, Refusal> {

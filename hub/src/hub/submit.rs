@@ -348,6 +348,7 @@ impl Hub {
             quota_sentence(error, now)
         })?;
         step::done("enqueued");
+        step::heard("enqueue").map_err(StoreError::from)?;
         for Job { id, model, estimate_ms, .. } in &enqueued {
             let trace = trace::of(id);
             tracing::info!(

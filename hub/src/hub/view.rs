@@ -13,6 +13,7 @@ use crate::{
     recipe::{Move, Recipe, RecipeId},
     riff::{self, Enlarging},
     seam::Millis,
+    step,
     store::{StoreError, Whole},
 };
 
@@ -125,6 +126,7 @@ impl Hub {
     /// [`Refusal::Missing`] if there is no such job.
     pub async fn view(&self, id: &str) -> Result<JobView, Refusal> {
         let whole = self.store.whole(id).await?;
+        step::heard("view").map_err(StoreError::from)?;
         let Whole { job, recipe, model, member } =
             whole.ok_or_else(|| Refusal::Missing(format!("job “{id}”")))?;
         let (moves, enlarging) = self.moves(&job, &model).await?;

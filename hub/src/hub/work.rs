@@ -270,7 +270,7 @@ impl Hub {
         self.count_end(job).await;
         self.tell(&job.channel, &job.id, Change::State);
         if job.state.is_final() {
-            self.posts.send_modify(|count| *count += 1);
+            self.call_posters();
         } else {
             self.wake_for(job.model);
         }

@@ -280,7 +280,7 @@ enum End<'a> {
     Failed(&'a str),
     /// Given up.
     Expired,
-    /// By its member or a moderator. Nothing is posted.
+    /// By its member or a moderator. Nothing is posted; a surface that has shown it waiting shows that.
     Cancelled,
 }
 
@@ -314,7 +314,7 @@ const END: Texts = Texts {
         SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
         FROM ledger WHERE job = $1 AND kind = 'reserve';
     INSERT INTO outbox (job, surface, created_at, next_at)
-        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING;
+        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND ($2 <> 'cancelled' OR surface <> 'web') ON CONFLICT DO NOTHING;
     UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
         WHERE id = $1 RETURNING *",
     postgres: "
@@ -324,7 +324,7 @@ const END: Texts = Texts {
         FROM ledger WHERE job = $1 AND kind = 'reserve'
     ), post AS (
         INSERT INTO outbox (job, surface, created_at, next_at)
-        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND $2 <> 'cancelled' ON CONFLICT DO NOTHING
+        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND ($2 <> 'cancelled' OR surface <> 'web') ON CONFLICT DO NOTHING
     ), live AS (
         DELETE FROM live WHERE job = $1
     )

@@ -3,7 +3,7 @@
 use super::{
     Member, Store, StoreError,
     db::{Tx, all, execute, on, one, optional, scalar},
-    finish, people, turn,
+    finish, outbox, people, turn,
 };
 use crate::{
     community::{Act, AuditRow, tidy},
@@ -223,12 +223,15 @@ async fn take_down(tx: &mut Tx, desk: Desk<'_>, job: &str) -> Result<Job, StoreE
     if !job.state.is_final() {
         finish::cancel(tx, &job, desk.now).await?;
     }
-    for sql in [
-        "UPDATE post SET deleted_at = $1 WHERE job = $2 AND deleted_at IS NULL",
-        "UPDATE outbox SET delivered_at = $1 WHERE job = $2 AND delivered_at IS NULL",
-    ] {
-        execute!(tx, sql, desk.now, &job.id)?;
-    }
+    execute!(
+        tx,
+        "INSERT INTO post (job, channel, at, deleted_at)
+             SELECT id, channel, $1, $1 FROM job WHERE id = $2 AND state <> 'cancelled'
+         ON CONFLICT (job) DO UPDATE SET deleted_at = COALESCE(post.deleted_at, $1)",
+        desk.now,
+        &job.id
+    )?;
+    outbox::owe_removal(tx, &job.id, desk.now).await?;
     let job = one!(tx, "UPDATE job SET private = TRUE WHERE id = $1 RETURNING *", &job.id)?;
     Ok(job)
 }

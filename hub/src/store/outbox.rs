@@ -1,15 +1,16 @@
-//! The outbox: what must be posted where. A post is there exactly once, however often its delivery is tried.
+//! The outbox: what a surface must be brought to show. A post is there exactly once, and what was cancelled or taken down is
+//! shown so, however often its delivery is tried.
 
 use super::{
     Store, StoreError,
-    db::{Texts, all, execute, on},
+    db::{Texts, Tx, all, execute, on},
 };
-use crate::seam::Millis;
+use crate::{job::State, seam::Millis};
 
 /// The web channel's name as a surface.
 pub const WEB: &str = "web";
 
-/// A post that must be made.
+/// What a surface owes of a job that has ended.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct Due {
     /// Row of the outbox.
@@ -20,15 +21,30 @@ pub struct Due {
     pub channel: String,
     /// Tries so far.
     pub attempts: i64,
+    /// When it was due. It changes with what is owed, so that a delivery which was overtaken does not count.
+    pub next_at: Millis,
     /// Whether its member alone may see it: it is answered, never posted.
     pub private: bool,
+    /// How the job ended. A cancelled one has no post.
+    #[sqlx(try_from = "String")]
+    pub state: State,
+    /// Whether its post was taken down.
+    pub taken_down: bool,
+}
+
+impl Due {
+    /// Whether a post is owed, and not that something is shown as cancelled or taken down.
+    pub fn is_post(&self) -> bool {
+        !self.taken_down && self.state != State::Cancelled
+    }
 }
 
 /// How long a hub has for a delivery before others try it, in milliseconds.
 const CLAIM_MS: i64 = 15_000;
 
 const DUE: &str = "
-    SELECT outbox.id, outbox.job, job.channel, outbox.attempts, job.private
+    SELECT outbox.id, outbox.job, job.channel, outbox.attempts, outbox.next_at, job.private, job.state,
+           EXISTS (SELECT 1 FROM post WHERE post.job = job.id AND deleted_at IS NOT NULL) AS taken_down
     FROM outbox JOIN job ON job.id = outbox.job
     WHERE surface = $1 AND delivered_at IS NULL AND next_at <= $2 ORDER BY outbox.id LIMIT 100";
 
@@ -37,22 +53,24 @@ const CLAIM: &str = "
     WHERE job.id = outbox.job AND outbox.id IN
         (SELECT id FROM outbox WHERE surface = $1 AND delivered_at IS NULL AND next_at <= $2
          ORDER BY id LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED)
-    RETURNING outbox.id, outbox.job, job.channel, outbox.attempts, job.private";
+    RETURNING outbox.id, outbox.job, job.channel, outbox.attempts, outbox.next_at, job.private, job.state,
+        EXISTS (SELECT 1 FROM post WHERE post.job = job.id AND deleted_at IS NOT NULL) AS taken_down";
 
-/// What is taken down meanwhile is not posted.
+/// What is taken down meanwhile is still owed.
 const PUBLISH: Texts = Texts {
     sqlite: "
     INSERT INTO post (job, channel, at)
-        SELECT id, channel, $3 FROM job WHERE id = $1 AND NOT private ON CONFLICT DO NOTHING;
-    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL;
+        SELECT id, channel, $3 FROM job WHERE id = $1 AND NOT private AND state <> 'cancelled' ON CONFLICT DO NOTHING;
+    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL AND next_at = $5;
     UPDATE job SET reply = $4 WHERE id = $1 AND $4 IS NOT NULL",
     postgres: "
     WITH done AS (
-        UPDATE job SET reply = COALESCE($4, reply) WHERE id = $1 RETURNING id, channel, private
+        UPDATE job SET reply = COALESCE($4, reply) WHERE id = $1 RETURNING id, channel, private, state
     ), post AS (
-        INSERT INTO post (job, channel, at) SELECT id, channel, $3 FROM done WHERE NOT private ON CONFLICT DO NOTHING
+        INSERT INTO post (job, channel, at)
+        SELECT id, channel, $3 FROM done WHERE NOT private AND state <> 'cancelled' ON CONFLICT DO NOTHING
     )
-    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL",
+    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL AND next_at = $5",
 };
 
 impl Store {
@@ -68,11 +86,11 @@ impl Store {
         Ok(due)
     }
 
-    /// Marks a delivery as done, with its post unless its member alone may see it, and with what the surface notes of it where
+    /// Marks a delivery as done, with its post unless its member alone may see it or it was cancelled, and with what the surface notes of it where
     /// there is something to note: `reply` becomes the job's note.
     pub async fn publish(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        execute!(tx, PUBLISH, &due.job, due.id, now, reply)?;
+        execute!(tx, PUBLISH, &due.job, due.id, now, reply, due.next_at)?;
         tx.commit().await
     }
 
@@ -102,12 +120,25 @@ impl Store {
 
     /// Takes a post down; its recipe and outputs stay for those who riffed on it. `false` if there is none.
     pub async fn unpublish(&self, job: &str, now: Millis) -> Result<bool, StoreError> {
-        let done = execute!(
-            self.write,
-            "UPDATE post SET deleted_at = $1 WHERE job = $2 AND deleted_at IS NULL",
-            now,
-            job
-        )?;
+        let mut tx = self.begin().await?;
+        let done =
+            execute!(tx, "UPDATE post SET deleted_at = $1 WHERE job = $2 AND deleted_at IS NULL", now, job)?;
+        owe_removal(&mut tx, job, now).await?;
+        tx.commit().await?;
         Ok(done > 0)
     }
+}
+
+/// What was to be posted is to be removed from now on, as is what was posted. The web channel shows what is stored, so that
+/// nothing is owed there.
+pub(super) async fn owe_removal(tx: &mut Tx, job: &str, now: Millis) -> Result<(), StoreError> {
+    execute!(
+        tx,
+        "UPDATE outbox SET delivered_at = CASE WHEN surface = 'web' THEN $1 END,
+                           next_at = CASE WHEN next_at = $1 THEN $1 - 1 ELSE $1 END
+         WHERE job = $2",
+        now,
+        job
+    )?;
+    Ok(())
 }

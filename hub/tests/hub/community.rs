@@ -302,6 +302,24 @@ async fn the_log_has_every_act() {
 }
 
 #[tokio::test]
+async fn what_is_taken_down_while_it_is_posted_is_still_to_be_removed() {
+    let (community, alice, maud) = with(&[painter()]).await;
+    community.room(&alice, "7", "club").await;
+    let job = community.hub.submit(&Ask::public(&alice, "7"), "a pond").await.unwrap().remove(0);
+    community.serve("w").await;
+    let (store, now) = (&community.hub.store, community.hub.seam.now());
+    let post = store.due("chat", 9, now).await.unwrap().remove(0);
+    assert!(post.is_post());
+    community.hub.moderate(&maud, "club", &Act::TakeDown { job: job.id }).await.unwrap();
+    store.publish(&post, Some("where it is"), now).await.unwrap();
+    assert!(store.posts("7", None, 9).await.unwrap().is_empty());
+    let removal = store.due("chat", 9, now).await.unwrap().remove(0);
+    assert!(!removal.is_post());
+    store.publish(&removal, None, now).await.unwrap();
+    assert!(store.due("chat", 9, now).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_is_taken_down_is_out_of_sight_wherever_it_stands() {
     let (community, alice, maud) = with(&[painter()]).await;
     let store = &community.hub.store;

@@ -70,3 +70,41 @@ async fn between_the_result_and_its_post() {
 async fn between_the_post_and_the_next_step() {
     assert_eq!(posts_after_dying_at("published").await, 1);
 }
+
+#[tokio::test]
+async fn what_was_cancelled_is_crossed_out_after_the_hub_died_of_it() {
+    let mut stage = Stage::set().await;
+    stage.riff.set("RIFF_FAILPOINT", "cancelled");
+    stage.start().await;
+    stage.worker(vec![painter()]).await;
+    let waiting = stage.imagine("a fox").await;
+    tokio::select! {
+        _ = stage.alice.click(&waiting, "Cancel") => {}
+        () = gone(&stage) => {}
+    }
+    stage.riff.died().await.unwrap();
+    stage.riff.unset("RIFF_FAILPOINT");
+    stage.start().await;
+    let crossed_out = waiting.until(&stage.discord, |message| message.content.contains("~~")).await.unwrap();
+    assert!(crossed_out.content.contains("Cancelled"), "{crossed_out}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn what_was_taken_down_is_deleted_after_the_hub_died_of_it() {
+    let mut stage = Stage::set().await;
+    stage.riff.set("RIFF_FAILPOINT", "moderated");
+    stage.start().await;
+    let worker = stage.worker(vec![painter()]).await;
+    let mia = stage.guild.moderator("mia");
+    let post = stage.painted(&worker, "a fox").await;
+    tokio::select! {
+        _ = mia.click(&post, "🗑️") => {}
+        () = gone(&stage) => {}
+    }
+    stage.riff.died().await.unwrap();
+    stage.riff.unset("RIFF_FAILPOINT");
+    stage.start().await;
+    post.gone(&stage.discord).await.unwrap();
+    stage.end().await;
+}

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fake_discord::{Fault, Window, permissions};
+use riff_tests::worker::painter;
 use serde_json::json;
 
-use crate::{Stage, private, seen};
+use crate::{Stage, private, seen, writer};
 
 #[tokio::test]
 async fn buttons_of_other_versions_and_of_nobody_say_what_to_do_instead() {
@@ -167,5 +168,42 @@ async fn a_limit_that_discord_did_not_announce_is_found_out() {
     held.release();
     let post = stage.finished(shown.message().unwrap()).await;
     assert!(post.attachments.iter().all(|file| file.size <= 200_000), "{post}");
+    stage.end().await;
+}
+
+#[tokio::test]
+async fn a_result_is_public_whatever_kept_its_asker_from_seeing_it_queued() {
+    for (step, sentence) in [
+        // The job is queued, and the hub does not hear of it.
+        ("lost enqueue", "its database failed"),
+        // It hears of it, and cannot read it.
+        ("lost view", "How it goes cannot be shown just now"),
+    ] {
+        let mut stage = Stage::set().await;
+        stage.riff.set("RIFF_FAILPOINT", step);
+        stage.start().await;
+        let worker = stage.worker(vec![painter()]).await;
+        let shown = stage.alice.slash(&stage.art, "/imagine", json!({"prompt": "a fox"})).await.unwrap();
+        assert!(shown.text().contains(sentence), "{shown}");
+        worker.finish(&worker.lease().await.unwrap()).await.unwrap();
+        let post = stage.discord.see(|message| message.attachments.len() == 1).await.unwrap();
+        assert!(post.content.contains("a fox"), "{post}");
+        assert_eq!(stage.discord.messages(&stage.art).len(), 1, "{}", stage.discord.transcript());
+        stage.end().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_queued_in_private_stays_private_whatever_cannot_be_read() {
+    let mut stage = Stage::set().await;
+    stage.riff.set("RIFF_FAILPOINT", "lost view");
+    stage.start().await;
+    let worker = stage.worker(vec![writer()]).await;
+    let asked = json!({"question": "what do I do?", "private": true});
+    let shown = stage.alice.slash(&stage.art, "/ask", asked).await.unwrap();
+    assert!(private(&shown).contains("How it goes cannot be shown just now"), "{shown}");
+    worker.answer(&worker.lease().await.unwrap(), "Rest.").await.unwrap();
+    stage.discord.private(&stage.alice, |message| message.content.contains("Rest.")).await.unwrap();
+    assert_eq!(stage.discord.messages(&stage.art), [], "nobody else sees it");
     stage.end().await;
 }
