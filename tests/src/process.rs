@@ -202,6 +202,16 @@ impl Riff {
         Ok(())
     }
 
+    /// Lets it do nothing (SIGSTOP) until [`resume`](Self::resume): its connections stay open.
+    pub async fn pause(&self) -> anyhow::Result<()> {
+        signal("-STOP", self.pid()?).await
+    }
+
+    /// Lets it go on.
+    pub async fn resume(&self) -> anyhow::Result<()> {
+        signal("-CONT", self.pid()?).await
+    }
+
     /// Asks it to stop (SIGTERM) and waits for its end.
     pub async fn stop(&mut self) -> anyhow::Result<ExitStatus> {
         let mut running = self.running.take().context("riff is not running")?;
@@ -274,7 +284,11 @@ impl Riff {
 
 /// Asks a process to stop.
 pub(crate) async fn terminate(pid: u32) -> anyhow::Result<()> {
-    Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+    signal("-TERM", pid).await
+}
+
+async fn signal(which: &str, pid: u32) -> anyhow::Result<()> {
+    Command::new("kill").args([which, &pid.to_string()]).status().await?;
     Ok(())
 }
 

@@ -88,7 +88,7 @@ impl Worker {
 
     pub async fn report(&self, lease: &Lease, progress: f32) -> Result<Signal, CallError> {
         let report = Report { attempt: lease.attempt, progress, ..Report::default() };
-        self.client.report(&lease.job, &report).await
+        self.client.report(&lease.job, &report, PATIENCE).await
     }
 
     pub async fn upload(&self, lease: &Lease, media_type: &str, bytes: Bytes) -> Result<(), CallError> {
@@ -114,7 +114,7 @@ impl Worker {
     pub async fn show(&self, lease: &Lease, progress: f32, preview: &[u8]) -> Result<Signal, CallError> {
         let preview = Some(BASE64_STANDARD.encode(preview));
         let report = Report { attempt: lease.attempt, progress, preview, ..Report::default() };
-        self.client.report(&lease.job, &report).await
+        self.client.report(&lease.job, &report, PATIENCE).await
     }
 
     /// Shows all text so far.
@@ -125,7 +125,7 @@ impl Worker {
             text: Some(text.to_owned()),
             ..Report::default()
         };
-        self.client.report(&lease.job, &report).await
+        self.client.report(&lease.job, &report, PATIENCE).await
     }
 
     /// Answers with a text and completes.

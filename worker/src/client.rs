@@ -121,9 +121,10 @@ impl Client {
         send(self.post("bye")?).await.map(drop)
     }
 
-    /// Heartbeat and progress.
-    pub async fn report(&self, job: &str, report: &Report) -> Result<Signal, CallError> {
-        let answer: Signalled = json(self.post(&format!("jobs/{job}/report"))?.json(report)).await?;
+    /// Heartbeat and progress, answered within so much: behind a balancer the next one may reach a hub that is well.
+    pub async fn report(&self, job: &str, report: &Report, within: Duration) -> Result<Signal, CallError> {
+        let request = self.post(&format!("jobs/{job}/report"))?.timeout(within);
+        let answer: Signalled = json(request.json(report)).await?;
         Ok(answer.signal)
     }
 
@@ -192,4 +193,21 @@ async fn send(request: RequestBuilder) -> Result<Response, CallError> {
         StatusCode::CONFLICT => CallError::LeaseLost(detail),
         status => CallError::Refused { status, detail },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_report_does_not_wait_longer_than_a_lease_can_for_a_hub_that_hangs() {
+        let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = Client::new(&format!("http://{}", hanging.local_addr().unwrap()), "token").unwrap();
+        let report = Report::default();
+        let reported = client.report("job", &report, Duration::from_millis(50));
+        let error = timeout(TIMEOUT / 2, reported).await.expect("it gives up").unwrap_err();
+        assert!(error.is_passing(), "{error}");
+    }
 }

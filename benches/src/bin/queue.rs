@@ -22,7 +22,7 @@ use riff_hub::{
     blobs::Place,
     canonical::Digest,
     hub::{Ask, Fairness, Hub, Limits, Settings},
-    job::Output,
+    job::{Job, Output},
     seam::System,
     sound,
     store::{Channel, Completion, Member, Postgres, Search, StoreOptions},
@@ -37,6 +37,8 @@ const JOBS: usize = 5_000;
 /// Steps at once, and connections of each.
 const AT_ONCE: usize = 16;
 const MEMBERS: usize = 200;
+/// What leases last.
+const LEASE_MS: i64 = 15_000;
 const MODEL_WORKERS: usize = 16;
 /// Leases of which the times are taken.
 const LEASES: usize = 500;
@@ -63,6 +65,12 @@ async fn main() -> anyhow::Result<()> {
     }
     let community = Community::open(&server).await?;
     print("Riff", community.rates().await?);
+    println!("\n| reports | a second |\n|---|---|");
+    println!("| each extends its lease | {:.0} |", community.reports(0).await?);
+    println!(
+        "| a lease is extended once a quarter of it is gone | {:.0} |",
+        community.reports(LEASE_MS / 4).await?
+    );
     println!("\n| finished jobs stored | lease p50 | lease p99 |\n|---|---|---|");
     let mut there = 0;
     for many in [1_000, 100_000, stored] {
@@ -197,7 +205,11 @@ impl Community {
         let store = &self.hub.store;
         let now = self.hub.seam.now();
         let leased = store.lease(&self.search(worker), now + 3_600_000).await?;
-        let job = &leased.first().context("the line is empty")?.job;
+        self.finish(&leased.first().context("the line is empty")?.job, worker).await
+    }
+
+    async fn finish(&self, job: &Job, worker: &str) -> anyhow::Result<()> {
+        let store = &self.hub.store;
         let attempt = job.attempt as u32;
         let output = Output {
             idx: 0,
@@ -221,6 +233,29 @@ impl Community {
         let names: Vec<String> = (0..AT_ONCE).map(|i| format!("w{i}")).collect();
         let worked = many(JOBS, |_, lane| self.work(&names[lane])).await?;
         Ok(Rates { queued, worked })
+    }
+
+    /// Reports a second on running jobs, one of each worker, whose leases gain at least so many milliseconds.
+    async fn reports(&self, least: i64) -> anyhow::Result<f64> {
+        let mut held = Vec::new();
+        for i in 0..AT_ONCE {
+            self.submit(i).await?;
+            let worker = format!("w{i}");
+            let until = self.hub.seam.now() + LEASE_MS;
+            let leased = self.hub.store.lease(&self.search(&worker), until).await?;
+            held.push((leased.first().context("the line is empty")?.job.clone(), worker));
+        }
+        let rate = many(JOBS, |_, lane| self.report(&held[lane], least)).await?;
+        for (job, worker) in &held {
+            self.finish(job, worker).await?;
+        }
+        Ok(rate)
+    }
+
+    async fn report(&self, (job, worker): &(Job, String), least: i64) -> anyhow::Result<()> {
+        let until = self.hub.seam.now() + LEASE_MS;
+        self.hub.store.report((&job.id, worker, job.attempt as u32), until, least).await?;
+        Ok(())
     }
 
     /// Fills the store with jobs that are over, as the loop leaves them.

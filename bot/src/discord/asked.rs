@@ -9,6 +9,7 @@ use serenity::model::{
 use super::{
     Discord, card,
     incoming::{Asker, Incoming},
+    live,
     message::Outgoing,
     note::Note,
     reply::{Answer, Reply},
@@ -121,7 +122,12 @@ impl Discord {
             return Err(Said(sentence));
         }
         let room = self.places.room(&self.rest, incoming.channel, incoming.guild).await;
-        let asker = Asker { who: incoming.person.member(), room, roles: incoming.person.roles.clone() };
+        let asker = Asker {
+            who: incoming.person.member(),
+            room,
+            roles: incoming.person.roles.clone(),
+            request: incoming.id.get(),
+        };
         self.admit(&asker, incoming.guild).await?;
         Ok(asker)
     }
@@ -173,6 +179,9 @@ impl Discord {
                 .push_str(&format!("\n-# and {} more, each with a message of its own", jobs.len() - 1));
         }
         *turn = reply.answer(&Answer::Message(card)).await?;
+        drop(turn);
+        // The answer may have been long on its way.
+        live::put_right(self, &first.id).await;
         riff_hub::step::done("acknowledged");
         Ok(())
     }

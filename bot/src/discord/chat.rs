@@ -134,7 +134,7 @@ async fn asker(discord: &Discord, message: &Message) -> Result<Asker, Said> {
     let roles = member.map_or(&[][..], |member| &member.roles);
     let person = Person::new(&message.author, nick, roles, None);
     let room = discord.places.room(&discord.rest, message.channel_id, message.guild_id).await;
-    let asker = Asker { who: person.member(), room, roles: person.roles };
+    let asker = Asker { who: person.member(), room, roles: person.roles, request: message.id.get() };
     discord.admit(&asker, message.guild_id).await?;
     Ok(asker)
 }

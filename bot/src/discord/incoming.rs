@@ -196,12 +196,21 @@ pub struct Asker {
     pub room: Room,
     /// Their roles there.
     pub roles: Vec<String>,
+    /// Id of the interaction or message by which they ask. Discord says it again to a hub that takes over a shard.
+    pub request: u64,
 }
 
 impl Asker {
     /// The question itself.
     pub fn ask(&self, privacy: Privacy, note: &Note) -> Ask<'_> {
-        Ask { who: &self.who, channel: &self.room.id, roles: &self.roles, privacy, reply: Some(note.write()) }
+        Ask {
+            who: &self.who,
+            channel: &self.room.id,
+            roles: &self.roles,
+            privacy,
+            reply: Some(note.write()),
+            request: Some(format!("discord:{}", self.request)),
+        }
     }
 }
 

@@ -38,6 +38,8 @@ const SPACING: Duration = Duration::from_millis(1_500);
 const PLACES: Duration = Duration::from_secs(5);
 /// A job's message is noted when it took that long, well before the interaction's token ends; most are done by then.
 const REMEMBERED_AFTER: Duration = Duration::from_secs(5 * 60);
+/// Wait before a result is once more said to be due.
+const AGAIN: Duration = Duration::from_millis(500);
 /// Edits on their way at once.
 const MOST_AT_ONCE: usize = 16;
 
@@ -188,15 +190,16 @@ async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
     }
 }
 
-/// Another hub may have posted the result while this one's edit was on its way, which then stands in its place: it is posted
-/// once more. In this process, turns keep that from happening.
-async fn put_right(discord: &Discord, id: &str) {
+/// Another hub may have posted the result while an edit of this one was on its way, which then stands in its place: it is
+/// posted once more. In this process, turns keep that from happening.
+pub async fn put_right(discord: &Discord, id: &str) {
     let hub = &discord.hub;
     if hub.store.is_alone() {
         return;
     }
-    if let Err(error) = hub.store.deliver_again(id, SURFACE, hub.seam.now()).await {
-        tracing::warn!(job = id, %error, "a progress edit may stand where the result was");
+    while let Err(error) = hub.store.deliver_again(id, SURFACE, hub.seam.now()).await {
+        tracing::warn!(job = id, %error, "an edit may stand where the result was");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Ask<'a> {
     pub privacy: Privacy,
     /// The surface's own note on how to answer; it goes to the first job.
     pub reply: Option<String>,
+    /// The surface's own name of the request, where it may arrive twice: it makes something once.
+    pub request: Option<String>,
 }
 
 /// Who sees an answer.
@@ -35,7 +37,7 @@ pub enum Privacy {
 impl<'a> Ask<'a> {
     /// A member without roles who wants a post in the channel.
     pub fn public(who: &'a Member, channel: &'a str) -> Self {
-        Self { who, channel, roles: &[], privacy: Privacy::Public, reply: None }
+        Self { who, channel, roles: &[], privacy: Privacy::Public, reply: None, request: None }
     }
 }
 

@@ -319,7 +319,7 @@ impl Hub {
             self.check_files(recipe, &model.spec, ground).await?;
         }
         let now = self.seam.now();
-        let mut reply = ask.reply.clone();
+        let (mut reply, mut request) = (ask.reply.clone(), ask.request.clone());
         let jobs: Vec<NewJob> = made
             .into_iter()
             .map(|(recipe, model)| NewJob {
@@ -327,6 +327,7 @@ impl Hub {
                 estimate_ms: model.spec.cost.estimate_ms(&recipe, model.cost_ratio),
                 recipe,
                 reply: reply.take(),
+                request: request.take(),
             })
             .collect();
         let admitted = Admitted {
@@ -343,10 +344,16 @@ impl Hub {
             expires_at: now + self.settings.expire_after.as_millis() as Millis,
         };
         self.take_room(ground.community(), jobs.len())?;
-        let enqueued = self.store.enqueue(&admitted, &jobs).await.map_err(|error| {
-            self.give_room(ground.community(), jobs.len());
-            quota_sentence(error, now)
-        })?;
+        let enqueued = match self.store.enqueue(&admitted, &jobs).await {
+            Ok(enqueued) => enqueued,
+            Err(error) => {
+                self.give_room(ground.community(), jobs.len());
+                return match error {
+                    StoreError::Repeated { job } => Ok(self.store.job(&job).await?.into_iter().collect()),
+                    error => Err(quota_sentence(error, now)),
+                };
+            }
+        };
         step::done("enqueued");
         step::heard("enqueue").map_err(StoreError::from)?;
         for Job { id, model, estimate_ms, .. } in &enqueued {

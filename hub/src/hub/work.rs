@@ -73,6 +73,8 @@ pub enum WorkError {
 
 /// Longest time a request is held.
 pub(super) const MAX_HOLD: Duration = Duration::from_secs(60);
+/// Reports extend a lease once this part of it is gone.
+const SPARED: i64 = 4;
 /// Longest device time that one attempt may charge.
 const MAX_COST_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -85,15 +87,13 @@ impl Hub {
         report: wire::Report,
     ) -> Result<wire::Signal, WorkError> {
         self.heard_of(worker);
-        let renewed = self.store.report(job, worker, report.attempt, self.lease_until()).await;
-        if let Err(StoreError::LeaseLost { .. }) = renewed {
-            return self.signal_of(worker, job, report.attempt).await;
-        }
-        renewed?;
-        step::done("reported");
-        let Some(job) = self.store.job(job).await? else {
-            return Ok(wire::Signal::Cancel);
+        let least = self.settings.lease.as_millis() as i64 / SPARED;
+        let held = (job, worker, report.attempt);
+        let job = match self.store.report(held, self.lease_until(), least).await {
+            Err(StoreError::LeaseLost { .. }) => return self.signal_of(worker, job, report.attempt).await,
+            reported => reported?,
         };
+        step::done("reported");
         let preview = self.preview_of(&job, &report).await?;
         let live = self.note_progress(&job, report, preview);
         if !self.store.is_alone() {

@@ -74,6 +74,7 @@ impl Decides for Riff<'_> {
             roles: &roles,
             privacy: Privacy::Public,
             reply: None,
+            request: None,
         };
         let line =
             format!("/ask {job} --model {} --max-tokens {}", self.names[asked.model], asked.announced_ms);

@@ -24,6 +24,8 @@ pub struct NewJob {
     pub estimate_ms: i64,
     /// The surface's own note on how to answer.
     pub reply: Option<String>,
+    /// The surface's own name of the request, on its first job.
+    pub request: Option<String>,
 }
 
 /// For whom and under which limits.
@@ -57,11 +59,13 @@ impl Store {
     /// Enqueues all of `jobs`, or none: recipes, fair-queue tags and quota reservations in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::QuotaExceeded`], [`StoreError::TooManyWaiting`], or the database's own.
+    /// [`StoreError::Repeated`] if the request was taken before, [`StoreError::QuotaExceeded`],
+    /// [`StoreError::TooManyWaiting`], or the database's own.
     pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
         let mut tx = self.begin().await?;
         turn::of_member(&mut tx, admitted.member).await?;
-        let mut standing = standing(&mut tx, admitted).await?;
+        let mut standing =
+            standing(&mut tx, admitted, jobs.first().and_then(|job| job.request.as_deref())).await?;
         standing.check(admitted, jobs)?;
         let mut enqueued = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -87,6 +91,8 @@ impl Store {
 /// What a member has at the moment of asking.
 #[derive(sqlx::FromRow)]
 struct Standing {
+    /// The first job of the same request.
+    repeated: Option<String>,
     /// Unfinished jobs.
     waiting: i64,
     /// Sum of the ledger in the period, in milliseconds of the device; never above what was granted.
@@ -96,10 +102,15 @@ struct Standing {
     flow: Flow,
 }
 
-async fn standing(tx: &mut Tx, admitted: &Admitted<'_>) -> Result<Standing, StoreError> {
+async fn standing(
+    tx: &mut Tx,
+    admitted: &Admitted<'_>,
+    request: Option<&str>,
+) -> Result<Standing, StoreError> {
     let standing = one!(
         tx,
-        "SELECT (SELECT COUNT(*) FROM job WHERE job.member = $1 AND state IN ('queued', 'leased', 'running')) AS waiting,
+        "SELECT (SELECT id FROM job WHERE request = $4) AS repeated,
+                (SELECT COUNT(*) FROM job WHERE job.member = $1 AND state IN ('queued', 'leased', 'running')) AS waiting,
                 (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE ledger.member = $1 AND period = $3)
                     AS balance_ms,
                 virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
@@ -110,13 +121,17 @@ async fn standing(tx: &mut Tx, admitted: &Admitted<'_>) -> Result<Standing, Stor
          LEFT JOIN flow ON flow.community = $2 AND flow.member = $1",
         admitted.member,
         admitted.community,
-        admitted.period
+        admitted.period,
+        request
     )?;
     Ok(standing)
 }
 
 impl Standing {
     fn check(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<(), StoreError> {
+        if let Some(job) = &self.repeated {
+            return Err(StoreError::Repeated { job: job.clone() });
+        }
         if self.waiting + jobs.len() as i64 > admitted.max_waiting {
             return Err(StoreError::TooManyWaiting { waiting: self.waiting });
         }
@@ -137,8 +152,8 @@ const INSERT: Texts = Texts {
         SELECT $2, key, value ->> 'recipe', value ->> 'index', $7 FROM json_each($6) WHERE true
         ON CONFLICT DO NOTHING;
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                     expires_at, created_at, private, reply, allowance_ms, shape, amount)
-        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20);
+                     expires_at, created_at, private, reply, allowance_ms, shape, amount, request)
+        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20, $25);
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
     INSERT INTO flow (community, member, weight, crowd, last_start, last_finish) VALUES ($21, $8, $22, $23, $11, $12)
         ON CONFLICT DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12;
@@ -161,8 +176,8 @@ const INSERT: Texts = Texts {
         UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24
     )
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
-                     expires_at, created_at, private, reply, allowance_ms, shape, amount)
-        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20) RETURNING *",
+                     expires_at, created_at, private, reply, allowance_ms, shape, amount, request)
+        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20, $25) RETURNING *",
 };
 
 async fn insert(tx: &mut Tx, admitted: &Admitted<'_>, job: &NewJob, tags: Tags) -> Result<Job, StoreError> {
@@ -193,7 +208,8 @@ async fn insert(tx: &mut Tx, admitted: &Admitted<'_>, job: &NewJob, tags: Tags) 
         admitted.community,
         admitted.shares.member,
         tags.crowd,
-        tags.next
+        tags.next,
+        &job.request
     )?;
     Ok(enqueued)
 }

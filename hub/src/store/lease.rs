@@ -81,30 +81,39 @@ impl Store {
         Ok(released)
     }
 
-    /// Extends a lease because its worker reported; the first report makes the job running.
+    /// Extends a lease because its worker reported; the first report makes the job running. Each extension is a commit that
+    /// waits for the disk, so a lease that would gain less than `least` is left as it is. Gives the job.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if that attempt no longer holds the job.
     pub async fn report(
         &self,
-        job: &str,
-        worker: &str,
-        attempt: u32,
+        (job, worker, attempt): (&str, &str, u32),
         lease_until: Millis,
-    ) -> Result<(), StoreError> {
-        let changed = execute!(
+        least: Millis,
+    ) -> Result<Job, StoreError> {
+        let running: Option<Job> = optional!(
+            self.read,
+            "SELECT * FROM job
+             WHERE id = $1 AND worker = $2 AND attempt = $3 AND state = 'running' AND lease_until > $4",
+            job,
+            worker,
+            i64::from(attempt),
+            lease_until - least
+        )?;
+        if let Some(job) = running {
+            return Ok(job);
+        }
+        optional!(
             self.write,
             "UPDATE job SET state = 'running', lease_until = $1
-             WHERE id = $2 AND worker = $3 AND attempt = $4 AND state IN ('leased', 'running')",
+             WHERE id = $2 AND worker = $3 AND attempt = $4 AND state IN ('leased', 'running') RETURNING *",
             lease_until,
             job,
             worker,
             i64::from(attempt)
-        )?;
-        if changed == 0 {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
-        }
-        Ok(())
+        )?
+        .ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })
     }
 
     /// The job that an attempt holds, with its recipe; nothing if it no longer does.

@@ -133,6 +133,12 @@ pub enum StoreError {
         /// How many there are.
         waiting: i64,
     },
+    /// That request was taken before.
+    #[error("the request was taken before, as job {job}")]
+    Repeated {
+        /// Its first job.
+        job: String,
+    },
     /// The lease is over: expired, cancelled, finished, or a newer attempt holds the job.
     #[error("attempt {attempt} no longer holds job {job}; drop what it made")]
     LeaseLost {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{
     Present, Store, StoreError,
@@ -11,6 +11,16 @@ use super::{
     read_json,
 };
 use crate::{canonical, hub::Live, seam::Millis};
+
+/// A step may hold several workers' rows here, which no other does, so it waits for none: who is written to by another step
+/// at this moment is seen the next time.
+const SEEN: &str = "
+    UPDATE worker SET seen_at = MAX(worker.seen_at, CAST(seen.value ->> 'seen_at' AS BIGINT)),
+        loaded = seen.value ->> 'loaded'
+    FROM json_each($1) AS seen,
+        (SELECT name FROM worker WHERE name IN (SELECT value ->> 'name' FROM json_each($1))
+         FOR NO KEY UPDATE SKIP LOCKED) AS free
+    WHERE worker.name = free.name AND worker.name = seen.value ->> 'name'";
 
 /// The channel of the messages.
 const CHANNEL: &str = "riff";
@@ -31,7 +41,10 @@ impl Store {
         let Pool::Postgres(pool) = &self.write else {
             return Ok(None);
         };
-        let mut listener = PgListener::connect_with(pool).await?;
+        // A connection that listens must not go back among those of the steps, which would hear what is not for them.
+        let own = PgPoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+        let own = own.connect_with((*pool.connect_options()).clone()).await?;
+        let mut listener = PgListener::connect_with(&own).await?;
         listener.listen(CHANNEL).await?;
         Ok(Some(Wire(listener)))
     }
@@ -52,13 +65,7 @@ impl Store {
                 serde_json::json!({"name": worker.worker, "seen_at": worker.seen_at, "loaded": loaded})
             })
             .collect();
-        execute!(
-            self.write,
-            "UPDATE worker SET seen_at = MAX(worker.seen_at, CAST(seen.value ->> 'seen_at' AS BIGINT)),
-                 loaded = seen.value ->> 'loaded'
-             FROM json_each($1) AS seen WHERE worker.name = seen.value ->> 'name'",
-            canonical::to_string(&rows)
-        )?;
+        execute!(self.write, SEEN, canonical::to_string(&rows))?;
         let rows: Vec<(String, Millis, String)> =
             all!(self.read, "SELECT name, seen_at, loaded FROM worker WHERE seen_at >= $1", since)?;
         let present = |(worker, seen_at, loaded): (String, Millis, String)| {

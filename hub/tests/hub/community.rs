@@ -237,6 +237,21 @@ async fn answers_go_to_the_surface_of_the_channel_with_its_own_note() {
 }
 
 #[tokio::test]
+async fn a_request_that_arrives_again_makes_nothing() {
+    let (community, alice, _) = with(&[painter()]).await;
+    let ask = |request: &str| Ask { request: Some(request.into()), ..Ask::public(&alice, "general") };
+    let first = community.hub.submit(&ask("1"), "a {red, blue} bird").await.unwrap();
+    let again = community.hub.submit(&ask("1"), "a {red, blue} bird").await.unwrap();
+    assert_eq!((again.len(), &again[0].id), (1, &first[0].id));
+    let other = community.hub.submit(&ask("2"), "a {red, blue} bird").await.unwrap();
+    assert!(first.iter().all(|job| job.id != other[0].id));
+    for _ in 0..4 {
+        community.serve("w").await;
+    }
+    assert!(community.lease("w").await.is_none());
+}
+
+#[tokio::test]
 async fn the_log_has_every_act() {
     let (community, alice, maud) = with(&[painter()]).await;
     let job = community.job(&alice, "a pond").await.id;

@@ -113,7 +113,14 @@ async fn reports_keep_a_lease_alive() {
         community.pass(8).await;
         community.report("w", &lease).await.unwrap();
     }
-    community.finish("w", &lease, 80.0).await.unwrap();
+    let until = community.now(&job).await.lease_until;
+    community.pass(1).await;
+    community.report("w", &lease).await.unwrap();
+    assert_eq!(community.now(&job).await.lease_until, until, "nothing is written for so little");
+    community.pass(2).await;
+    community.report("w", &lease).await.unwrap();
+    assert!(community.now(&job).await.lease_until > until);
+    community.finish("w", &lease, 83.0).await.unwrap();
     assert_eq!(community.state(&job).await, State::Succeeded);
     assert_eq!(community.now(&job).await.attempt, 1);
 }

@@ -136,6 +136,30 @@ async fn what_a_hub_had_in_hand_when_it_died_is_posted_by_another_once() {
 }
 
 #[tokio::test]
+async fn what_two_hubs_hear_is_done_once() {
+    let hubs = Hubs::running().await;
+    let worker = hubs.second.worker_of("w", vec![painter()]).await.unwrap();
+    hubs.offered().await;
+    hubs.first.pause().await.unwrap();
+    hubs.discord
+        .sessions_as("a session of each", |all| all.iter().filter(|session| session.connected).count() == 2)
+        .await
+        .unwrap();
+    let alice = hubs.guild.member("alice");
+    let shown = alice.slash(&hubs.art, "/imagine", json!({"prompt": "a fox"})).await.unwrap();
+    worker.finish(&worker.lease().await.unwrap()).await.unwrap();
+    hubs.finished(shown.message().unwrap()).await;
+    // Now the first hears of it, and answers in vain.
+    hubs.first.resume().await.unwrap();
+    let refused =
+        |request: &fake_discord::Request| request.status == 400 && request.path.contains("/callback");
+    hubs.discord.requested(refused).await.unwrap();
+    let jobs = hubs.second.checker().await.unwrap().count("SELECT COUNT(*) FROM job").await.unwrap();
+    assert_eq!(jobs, 1);
+    hubs.end().await;
+}
+
+#[tokio::test]
 async fn commands_are_registered_by_one_of_them_and_shards_are_shared() {
     let mut hubs = Hubs::set().await;
     hubs.discord.limit(|limits| limits.shards = 2);

@@ -148,6 +148,8 @@ async fn beat(session: &Session<'_>, held: &Held) -> CallError {
     let mut progress = held.shown.subscribe();
     let mut heartbeat = interval(Duration::from_millis(welcome.heartbeat_ms.max(50)));
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // One may be lost, and the next still comes before the lease is over.
+    let within = Duration::from_millis(welcome.lease_ms / 3);
     let mut heard = Instant::now();
     let mut last_preview = None;
     loop {
@@ -166,7 +168,7 @@ async fn beat(session: &Session<'_>, held: &Held) -> CallError {
                 text: shown.text.clone(),
             }
         };
-        match session.client.report(&held.lease.job, &report).await {
+        match session.client.report(&held.lease.job, &report, within).await {
             Ok(Signal::Continue) => heard = Instant::now(),
             Ok(Signal::Cancel) => held.cancel.cancel(),
             Err(error)

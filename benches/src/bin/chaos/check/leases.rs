@@ -103,9 +103,15 @@ fn owned(call: &Call, attempts: &[Attempt<'_>], violations: &mut Violations) {
     };
     let began = attempt.begun <= call.answered + ROUNDING;
     let held = attempt.ended.is_none_or(|ended| call.arrived <= ended + ROUNDING);
-    // The same end told twice, because its answer was lost, is answered as before.
-    let again = call.act == Act::Complete && attempt.succeeded;
-    if !began || !held && !again && call.act != Act::Lease {
+    let harmless = match call.act {
+        // The same end told twice, because its answer was lost, is answered as before.
+        Act::Complete => attempt.succeeded,
+        // One that comes while the end is being committed is told what still holds. What it changes is in the job's life.
+        Act::Report => true,
+        Act::Lease => true,
+        _ => false,
+    };
+    if !began || !held && !harmless {
         let late = attempt.ended.map_or(0, |ended| call.arrived - ended);
         let what =
             format!("{job}: {:?} of attempt {number} of {worker}, {late} ms after it was over", call.act);
