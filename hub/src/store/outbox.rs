@@ -42,6 +42,13 @@ impl Due {
 /// How long a hub has for a delivery before others try it, in milliseconds.
 const CLAIM_MS: i64 = 15_000;
 
+/// Due now, at a time that it was not due at before: see [`Due::next_at`].
+macro_rules! anew {
+    ($now:literal) => {
+        concat!("CASE WHEN next_at = ", $now, " THEN ", $now, " - 1 ELSE ", $now, " END")
+    };
+}
+
 const DUE: &str = "
     SELECT outbox.id, outbox.job, job.channel, outbox.attempts, outbox.next_at, job.private, job.state,
            EXISTS (SELECT 1 FROM post WHERE post.job = job.id AND deleted_at IS NOT NULL) AS taken_down
@@ -94,16 +101,31 @@ impl Store {
         tx.commit().await
     }
 
-    /// Makes a delivery due once more that was made: what it posted was overwritten. A job that has not ended owes none.
+    /// Makes a delivery due once more: what it posts may have been overwritten. One that is being made counts for nothing. A job
+    /// that has not ended owes none.
     pub async fn deliver_again(&self, job: &str, surface: &str, now: Millis) -> Result<(), StoreError> {
-        execute!(
-            self.write,
-            "UPDATE outbox SET delivered_at = NULL, next_at = $3
-             WHERE job = $1 AND surface = $2 AND delivered_at IS NOT NULL",
-            job,
-            surface,
-            now
-        )?;
+        const AGAIN: &str = concat!(
+            "UPDATE outbox SET delivered_at = NULL, next_at = ",
+            anew!("$3"),
+            " WHERE job = $1 AND surface = $2"
+        );
+        execute!(self.write, AGAIN, job, surface, now)?;
+        Ok(())
+    }
+
+    /// Makes all deliveries due once more that were made after `since`, of the last ten thousand.
+    pub async fn deliver_all_again(
+        &self,
+        surface: &str,
+        since: Millis,
+        now: Millis,
+    ) -> Result<(), StoreError> {
+        const AGAIN: &str = concat!(
+            "UPDATE outbox SET delivered_at = NULL, next_at = ",
+            anew!("$3"),
+            " WHERE surface = $1 AND delivered_at > $2 AND id > (SELECT COALESCE(MAX(id), 0) FROM outbox) - 10000"
+        );
+        execute!(self.write, AGAIN, surface, since, now)?;
         Ok(())
     }
 
@@ -132,13 +154,11 @@ impl Store {
 /// What was to be posted is to be removed from now on, as is what was posted. The web channel shows what is stored, so that
 /// nothing is owed there.
 pub(super) async fn owe_removal(tx: &mut Tx, job: &str, now: Millis) -> Result<(), StoreError> {
-    execute!(
-        tx,
-        "UPDATE outbox SET delivered_at = CASE WHEN surface = 'web' THEN $1 END,
-                           next_at = CASE WHEN next_at = $1 THEN $1 - 1 ELSE $1 END
-         WHERE job = $2",
-        now,
-        job
-    )?;
+    const REMOVE: &str = concat!(
+        "UPDATE outbox SET delivered_at = CASE WHEN surface = 'web' THEN $1 END, next_at = ",
+        anew!("$1"),
+        " WHERE job = $2"
+    );
+    execute!(tx, REMOVE, now, job)?;
     Ok(())
 }

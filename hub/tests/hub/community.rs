@@ -335,6 +335,26 @@ async fn what_is_taken_down_while_it_is_posted_is_still_to_be_removed() {
 }
 
 #[tokio::test]
+async fn what_was_overwritten_is_posted_again_also_while_it_is_posted() {
+    let (community, alice, _) = with(&[painter()]).await;
+    community.room(&alice, "7", "club").await;
+    let job = community.hub.submit(&Ask::public(&alice, "7"), "a pond").await.unwrap().remove(0);
+    community.serve("w").await;
+    let (store, now) = (&community.hub.store, community.hub.seam.now());
+    let next = async || store.due("chat", 9, now).await.unwrap().pop();
+    let first = next().await.unwrap();
+    store.deliver_again(&job.id, "chat", now).await.unwrap();
+    store.publish(&first, None, now).await.unwrap();
+    store.publish(&next().await.unwrap(), None, now).await.unwrap();
+    assert!(next().await.is_none());
+    store.deliver_all_again("chat", now, now).await.unwrap();
+    assert!(next().await.is_none(), "it was posted before");
+    store.deliver_all_again("chat", now - 1, now).await.unwrap();
+    store.publish(&next().await.unwrap(), None, now).await.unwrap();
+    assert_eq!(store.posts("7", None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_taken_down_is_out_of_sight_wherever_it_stands() {
     let (community, alice, maud) = with(&[painter()]).await;
     let store = &community.hub.store;
