@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Discord, chat, guide, handle, live};
+use super::{Discord, chat, guide, handle};
 use crate::settings;
 
 /// Wait before the gateway is tried again when it could not be opened; doubles up to [`LONGEST`].
@@ -92,7 +92,6 @@ impl Shards {
             if self.kept.contains_key(&name) || !hub.takes(&name).await? {
                 continue;
             }
-            live::took_over(&self.discord).await;
             // They identify one after the other; the claim is renewed meanwhile, with the others.
             let stop = CancellationToken::new();
             let task =

@@ -40,8 +40,6 @@ const PLACES: Duration = Duration::from_secs(5);
 const REMEMBERED_AFTER: Duration = Duration::from_secs(5 * 60);
 /// Wait before a result is once more said to be due.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long before a hub was seen to be dead it may have edited: as long as its claim lasts, and an edit may take.
-const DOUBTFUL: Duration = Duration::from_secs(30);
 /// Edits on their way at once.
 const MOST_AT_ONCE: usize = 16;
 
@@ -79,10 +77,7 @@ pub async fn run(discord: &Arc<Discord>, stop: &CancellationToken) {
             },
             _ = places.tick(), if leads => live.look().await,
             _ = tick.tick() => {
-                let led = std::mem::replace(&mut leads, discord.hub.leads("discord/progress").await);
-                if leads && !led {
-                    took_over(discord).await;
-                }
+                leads = discord.hub.leads("discord/progress").await;
                 if leads {
                     live.edit_some().await;
                 }
@@ -205,19 +200,6 @@ pub async fn put_right(discord: &Discord, id: &str) {
     while let Err(error) = hub.store.deliver_again(id, SURFACE, hub.seam.now()).await {
         tracing::warn!(job = id, %error, "an edit may stand where the result was");
         tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// What this hub does from now on, another did, which may have died between an edit and putting it right: the results of
-/// that time are posted once more.
-pub async fn took_over(discord: &Discord) {
-    let hub = &discord.hub;
-    if hub.store.is_alone() {
-        return;
-    }
-    let now = hub.seam.now();
-    if let Err(error) = hub.store.deliver_all_again(SURFACE, now - DOUBTFUL.as_millis() as i64, now).await {
-        tracing::warn!(%error, "edits of a hub that died may stand where results were");
     }
 }
 

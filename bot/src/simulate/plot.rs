@@ -92,7 +92,12 @@ pub fn curves(comparisons: &[Comparison]) -> anyhow::Result<Vec<(&'static str, S
                 x: "expected over real time",
                 y: "percent of jobs with at most that",
                 is_logarithmic: false,
-                curves: comparisons.iter().filter_map(eta).collect(),
+                // No more of them than there are colours.
+                curves: comparisons
+                    .iter()
+                    .step_by(comparisons.len().div_ceil(COLOURS.len()).max(1))
+                    .filter_map(eta)
+                    .collect(),
             },
         ),
     ];
@@ -150,7 +155,7 @@ where
         .y_label_area_size(60)
         .build_cartesian_2d(x, y)?;
     on.configure_mesh().x_desc(chart.x).y_desc(chart.y).light_line_style(WHITE).draw()?;
-    for (curve, colour) in chart.curves.iter().zip(COLOURS.iter().cycle()) {
+    for (curve, colour) in chart.curves.iter().zip(COLOURS) {
         on.draw_series(LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2)))?
             .label(&curve.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));

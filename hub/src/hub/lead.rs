@@ -12,6 +12,9 @@ use crate::store::StoreError;
 pub const CLAIM: Duration = Duration::from_secs(6);
 /// How long an answer about who leads is good.
 const LOOK: Duration = Duration::from_secs(2);
+/// A hub dies at most so long after it was last heard of, and what it sent arrives at most so long after its death, in
+/// milliseconds.
+const LAST_MOMENT_MS: i64 = 2_000;
 
 impl Hub {
     /// Whether this hub is the one that does `what` for all.
@@ -48,7 +51,15 @@ impl Hub {
             return Ok(true);
         };
         let now = self.seam.now();
-        self.store.claim(what, peers.name(), now + CLAIM.as_millis() as i64, now).await
+        let lasts = CLAIM.as_millis() as i64;
+        let taken = self.store.claim(what, peers.name(), now + lasts, now).await?;
+        if let Some(Some(until)) = taken {
+            // It may have edited a message that another was about to post a result into, and not have lived to put it right.
+            let heard = until - lasts;
+            self.store.deliver_all_again(heard - LAST_MOMENT_MS..heard + 2 * LAST_MOMENT_MS, now).await?;
+            self.call_posters();
+        }
+        Ok(taken.is_some())
     }
 
     /// Takes a turn that no hub takes again, this one neither, before `lasts` has passed.
@@ -62,7 +73,7 @@ impl Hub {
         }
         let now = self.seam.now();
         // Nobody is called that twice.
-        self.store.claim(what, &self.seam.id(), now + lasts.as_millis() as i64, now).await
+        Ok(self.store.claim(what, &self.seam.id(), now + lasts.as_millis() as i64, now).await?.is_some())
     }
 
     /// Gives up what this hub does for all.

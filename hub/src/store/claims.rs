@@ -3,29 +3,32 @@
 
 use super::{
     Store, StoreError,
-    db::{execute, on, scalars},
+    db::{execute, on, scalar_optional, scalars},
 };
 use crate::seam::Millis;
 
 impl Store {
-    /// Claims something until then, or claims it on; `false` if another has it.
+    /// Claims something until then, or claims it on; nothing if another has it. Gives until when another had it that fell
+    /// silent, if one did.
     pub async fn claim(
         &self,
         what: &str,
         holder: &str,
         until: Millis,
         now: Millis,
-    ) -> Result<bool, StoreError> {
-        let claimed = execute!(
+    ) -> Result<Option<Option<Millis>>, StoreError> {
+        let claimed = scalar_optional!(
             self.write,
-            "INSERT INTO claim (what, holder, until) VALUES ($1, $2, $3)
-             ON CONFLICT (what) DO UPDATE SET holder = $2, until = $3 WHERE claim.holder = $2 OR claim.until <= $4",
+            "WITH before AS (SELECT until FROM claim WHERE what = $1 AND holder <> $2)
+             INSERT INTO claim (what, holder, until) VALUES ($1, $2, $3)
+             ON CONFLICT (what) DO UPDATE SET holder = $2, until = $3 WHERE claim.holder = $2 OR claim.until <= $4
+             RETURNING (SELECT until FROM before)",
             what,
             holder,
             until,
             now
         )?;
-        Ok(claimed > 0)
+        Ok(claimed)
     }
 
     /// Claims all of these on that the holder still has, and gives them.

@@ -1,6 +1,8 @@
 //! The outbox: what a surface must be brought to show. A post is there exactly once, and what was cancelled or taken down is
 //! shown so, however often its delivery is tried.
 
+use std::ops::Range;
+
 use super::{
     Store, StoreError,
     db::{Texts, Tx, all, execute, on},
@@ -113,19 +115,15 @@ impl Store {
         Ok(())
     }
 
-    /// Makes all deliveries due once more that were made after `since`, of the last ten thousand.
-    pub async fn deliver_all_again(
-        &self,
-        surface: &str,
-        since: Millis,
-        now: Millis,
-    ) -> Result<(), StoreError> {
+    /// Makes all deliveries of that time due once more, of the last ten thousand. The web channel shows what is stored.
+    pub async fn deliver_all_again(&self, of: Range<Millis>, now: Millis) -> Result<(), StoreError> {
         const AGAIN: &str = concat!(
             "UPDATE outbox SET delivered_at = NULL, next_at = ",
             anew!("$3"),
-            " WHERE surface = $1 AND delivered_at > $2 AND id > (SELECT COALESCE(MAX(id), 0) FROM outbox) - 10000"
+            " WHERE surface <> 'web' AND delivered_at >= $1 AND delivered_at < $2
+                AND id > (SELECT COALESCE(MAX(id), 0) FROM outbox) - 10000"
         );
-        execute!(self.write, AGAIN, surface, since, now)?;
+        execute!(self.write, AGAIN, of.start, of.end, now)?;
         Ok(())
     }
 

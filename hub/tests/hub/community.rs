@@ -347,9 +347,9 @@ async fn what_was_overwritten_is_posted_again_also_while_it_is_posted() {
     store.publish(&first, None, now).await.unwrap();
     store.publish(&next().await.unwrap(), None, now).await.unwrap();
     assert!(next().await.is_none());
-    store.deliver_all_again("chat", now, now).await.unwrap();
-    assert!(next().await.is_none(), "it was posted before");
-    store.deliver_all_again("chat", now - 1, now).await.unwrap();
+    store.deliver_all_again(now - 1..now, now).await.unwrap();
+    assert!(next().await.is_none(), "it was posted later");
+    store.deliver_all_again(now..now + 1, now).await.unwrap();
     store.publish(&next().await.unwrap(), None, now).await.unwrap();
     assert_eq!(store.posts("7", None, 9).await.unwrap().len(), 1);
 }

@@ -158,6 +158,34 @@ async fn a_post_is_in_the_hands_of_one_hub_and_goes_to_the_other_when_that_is_go
 }
 
 #[tokio::test]
+async fn what_a_hub_may_have_overwritten_as_it_fell_silent_is_posted_again() {
+    let here = Community::new().await;
+    let there = another(&here).await;
+    here.hello("ada", &[painter()]).await;
+    let alice = here.member("alice").await;
+    here.room(&alice, "7", "club").await;
+    here.hub.submit(&Ask::public(&alice, "7"), "a pond --n 1").await.unwrap();
+    here.serve("ada").await;
+    let store = &here.hub.store;
+    let due = async || store.due("chat", 9, here.hub.seam.now()).await.unwrap().pop();
+    let publish = async |due| store.publish(&due, None, here.hub.seam.now()).await.unwrap();
+    assert!(there.takes("edits").await.unwrap());
+    publish(due().await.unwrap()).await;
+    here.pass(5).await;
+    assert!(!here.hub.takes("edits").await.unwrap());
+    assert!(due().await.is_none());
+    here.pass(2).await;
+    assert!(here.hub.takes("edits").await.unwrap(), "nobody heard of the other");
+    publish(due().await.unwrap()).await;
+
+    here.pass(5).await;
+    assert!(here.hub.takes("edits").await.unwrap());
+    here.pass(7).await;
+    assert!(there.takes("edits").await.unwrap());
+    assert!(due().await.is_none(), "it lived on for long enough to put it right");
+}
+
+#[tokio::test]
 async fn every_row_moves_from_sqlite_and_the_community_goes_on() {
     let sqlite = |settings: &mut riff_hub::hub::Settings| settings.store.postgres = None;
     let before = Community::with(sqlite).await;
