@@ -51,5 +51,7 @@ conforms! {
     replicate_text => subjects::replicate("poet", json!({"max_tokens": 8}), json!({"max_tokens": 40, "pause": 0.05}), json!({"max_tokens": 0})),
     diffusion => subjects::diffusion(),
     diffusion_xl => subjects::diffusion_xl(),
+    diffusion_three => subjects::diffusion_three(),
+    diffusion_flux => subjects::diffusion_flux(),
     doodle => subjects::doodle(),
 }

@@ -195,6 +195,14 @@ pub async fn diffusion_xl() -> Subject {
     checkpoint("sdxl")
 }
 
+pub async fn diffusion_three() -> Subject {
+    checkpoint("sd35")
+}
+
+pub async fn diffusion_flux() -> Subject {
+    checkpoint("dev")
+}
+
 /// A network of random weights, with the encoder that `./test` fetches.
 pub async fn doodle() -> Subject {
     static FOLDER: OnceLock<TempDir> = OnceLock::new();

@@ -15,7 +15,7 @@ use crate::{
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 
 /// What is said of a copy of a checkpoint, broken in some way, at the latest when it is loaded.
-async fn said_of(name: &str, damage: impl FnOnce(&Path)) -> String {
+pub async fn said_of(name: &str, damage: impl FnOnce(&Path)) -> String {
     let folder = copy(name);
     damage(folder.path());
     let ended = match Subject::open(folder.path(), "name = \"x\"").await {
@@ -27,7 +27,7 @@ async fn said_of(name: &str, damage: impl FnOnce(&Path)) -> String {
     error.to_string()
 }
 
-fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
+pub fn edit(file: &Path, change: impl FnOnce(&mut Value)) {
     let mut value: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     change(&mut value);
     fs::write(file, value.to_string()).unwrap();
@@ -101,7 +101,12 @@ async fn configurations_that_do_not_fit_are_named() {
     let said = said.await;
     assert!(said.contains("with the shape [4, 4, 3, 3]") && said.contains("asks for [8, 4, 3, 3]"), "{said}");
     for (file, key, value, expected) in [
-        ("model_index.json", "_class_name", json!("FluxPipeline"), "the pipeline \"FluxPipeline\""),
+        (
+            "model_index.json",
+            "_class_name",
+            json!("PixArtSigmaPipeline"),
+            "the pipeline \"PixArtSigmaPipeline\"",
+        ),
         (
             "unet/config.json",
             "down_block_types",

@@ -9,6 +9,8 @@ mod doodle_files;
 mod faults;
 #[path = "../conformance/files.rs"]
 mod files;
+mod flow;
+mod flow_faults;
 mod hub;
 mod moves;
 mod pictures;

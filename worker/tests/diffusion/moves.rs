@@ -65,7 +65,7 @@ async fn upscales_start_from_the_picture_and_have_more_pixels() {
 
 #[tokio::test]
 async fn zooming_out_paints_what_lies_around() {
-    for name in ["sd15", "inpainting", "sdxl"] {
+    for name in ["sd15", "inpainting", "sdxl", "sd3", "dev"] {
         let mut subject = Subject::tiny(name).await;
         let (recipe, near, image) = parent(&mut subject).await;
         let out = |recipe: &Recipe| riff::zoom(recipe, &subject.spec, 1);

@@ -16,10 +16,10 @@ fn pattern(width: u32, height: u32) -> RgbImage {
 
 #[tokio::test]
 async fn every_family_paints_in_the_size_asked_for() {
-    for name in ["sd15", "sd21", "sdxl", "inpainting"] {
+    for name in ["sd15", "sd21", "sdxl", "inpainting", "sd3", "sd35", "dev", "schnell"] {
         let subject = Subject::tiny(name).await;
-        let picture = subject.picture("a fox", &json!({"width": 96, "height": 72})).await;
-        assert_eq!(picture.dimensions(), (96, 72), "{name}");
+        let picture = subject.picture("a fox", &json!({"width": 96, "height": 80})).await;
+        assert_eq!(picture.dimensions(), (96, 80), "{name}");
         let colours: std::collections::HashSet<_> = picture.pixels().collect();
         assert!(colours.len() > 100, "{name}: {} colours", colours.len());
     }
@@ -132,7 +132,7 @@ async fn strength_says_how_much_of_a_picture_stays() {
 
 #[tokio::test]
 async fn what_lies_beside_a_mask_stays_to_the_pixel() {
-    for name in ["sd15", "inpainting", "sdxl"] {
+    for name in ["sd15", "inpainting", "sdxl", "sd35", "dev"] {
         let mut subject = Subject::tiny(name).await;
         let original = pattern(64, 64);
         let inside = |x: u32, y: u32| (16..48).contains(&x) && (24..56).contains(&y);
@@ -193,7 +193,12 @@ async fn members_see_a_grid_grow() {
 
 #[tokio::test]
 async fn a_run_ends_within_a_step() {
-    let subject = Subject::tiny("sd15").await;
+    for name in ["sd15", "sd35", "dev"] {
+        ends_within_a_step(&Subject::tiny(name).await).await;
+    }
+}
+
+async fn ends_within_a_step(subject: &Subject) {
     subject.engine.load(subject.spec.digest()).await.unwrap();
     let (context, seen) = watched(subject.context());
     let cancel = context.cancel.clone();

@@ -8,32 +8,21 @@ use riff_hub::{
 };
 
 use super::{
-    config::{Prediction, ScheduleConfig, Spacing, UnetConfig, VaeConfig},
+    config::VaeConfig,
+    family::{Family, Guidance, Usual},
     flaw::Flaw,
     folder,
     location::{self, Location},
     request::{self, Defaults},
-    sampler::Sampler,
-    schedule::Training,
+    schedule::Trained,
     settings::{Precision, Settings},
     single,
-    source::{Parts, Source, TextPart},
+    source::{NetConfig, Parts, Sentences, Source, TextPart},
     weights::Safetensors,
-    words::Family,
 };
 
 /// Changes whenever the same files and recipe would give another picture.
 const VERSION: &str = "riff diffusion 1";
-/// Steps and guidance of checkpoints, and of those that were distilled to few steps.
-const ORDINARY: (u32, f64) = (25, 7.0);
-/// See [`ORDINARY`]; <https://huggingface.co/stabilityai/sdxl-turbo>.
-const TURBO: (u32, f64) = (4, 1.0);
-/// Prompts that show what a checkpoint does.
-const EXAMPLES: [&str; 3] = [
-    "a lighthouse at dusk, oil painting",
-    "a bowl of ripe figs --no people --cfg 6",
-    "seamless moss, seen from above --tile --n 1",
-];
 
 /// A checked checkpoint.
 pub struct Checkpoint {
@@ -46,13 +35,15 @@ pub struct Checkpoint {
     /// Whether nothing to push away from is zeros.
     pub empty_is_zero: bool,
     /// Sizes of the network.
-    pub unet: UnetConfig,
+    pub net: NetConfig,
     /// Sizes of the network between pixels and latents.
     pub vae: VaeConfig,
-    /// Its text encoders.
+    /// Its text encoders of CLIP.
     pub texts: Vec<TextPart>,
+    /// Its text encoder of T5, in families that have it.
+    pub sentences: Option<Sentences>,
     /// How it was trained.
-    pub training: Training,
+    pub trained: Trained,
     /// Its LoRAs, by name.
     pub loras: Vec<(String, PathBuf)>,
     /// Numbers in all its networks.
@@ -70,11 +61,11 @@ impl Checkpoint {
             Location::File(file) => single::read(&file, settings)?,
         };
         let (fingerprint, bytes, elements) = identify(settings, &parts)?;
-        let defaults = defaults(settings, &parts.unet, &parts.vae, &parts.scheduler);
+        let defaults = defaults(settings, &parts)?;
         let spec = spec(settings, parts.family, &defaults, fingerprint, bytes);
         let loras = settings.loras.iter().map(|lora| (lora.name(), lora.path.clone())).collect();
-        let Parts { source, family, empty_is_zero, unet, vae, texts, training, .. } = parts;
-        Ok(Self { spec, source, family, empty_is_zero, unet, vae, texts, training, loras, elements })
+        let Parts { source, family, empty_is_zero, net, vae, texts, sentences, trained, .. } = parts;
+        Ok(Self { spec, source, family, empty_is_zero, net, vae, texts, sentences, trained, loras, elements })
     }
 
     /// Names of its LoRAs.
@@ -101,7 +92,7 @@ fn identify(settings: &Settings, parts: &Parts) -> Result<(Digest, u64, u64), Fl
         hasher.update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
     }
     let (mut bytes, mut elements) = (0, 0);
-    for file in parts.source.files(parts.texts.len())? {
+    for file in parts.source.files(&parts.networks())? {
         file.identify(&mut hasher)?;
         bytes += file.bytes;
         elements += file.elements(|name| parts.source.reads(name));
@@ -113,27 +104,31 @@ fn identify(settings: &Settings, parts: &Parts) -> Result<(Digest, u64, u64), Fl
     Ok((Digest::of_bytes(hasher.finalize().as_bytes()), bytes, elements))
 }
 
-fn defaults(settings: &Settings, unet: &UnetConfig, vae: &VaeConfig, scheduler: &ScheduleConfig) -> Defaults {
-    // Checkpoints that were distilled to few steps say so in nothing but how their scheduler is set.
-    let turbo = scheduler.timestep_spacing == Some(Spacing::Trailing)
-        && scheduler.class.starts_with("Euler")
-        && scheduler.prediction_type == Prediction::Noise
-        && !scheduler.rescale_betas_zero_snr;
-    let turbo = turbo || scheduler.class == "LCMScheduler";
-    let (steps, guidance) = if turbo { TURBO } else { ORDINARY };
-    let multiple = vae.factor().max(8) as u32;
-    Defaults {
-        side: ((unet.sample_size * vae.factor()) as u32)
-            .next_multiple_of(multiple)
-            .clamp(64, settings.max_side),
-        max_side: settings.max_side,
+fn defaults(settings: &Settings, parts: &Parts) -> Result<Defaults, Flaw> {
+    let Usual { steps, guidance, sampler } = parts.usual;
+    let factor = parts.vae.factor();
+    let multiple = (factor * parts.net.patch()).max(8) as u32;
+    let (side, longest) = parts.net.sides(factor);
+    let max_side = longest.map_or(settings.max_side, |longest| settings.max_side.min(longest as u32));
+    let samplers = parts.family.samplers();
+    if let Some(other) = settings.sampler.filter(|sampler| !samplers.contains(sampler)) {
+        let known: Vec<_> = samplers.iter().map(|sampler| sampler.name()).collect();
+        let (path, family, known) = (settings.path.clone(), parts.family.title(), known.join(", "));
+        return Err(Flaw::Sampler { path, family, sampler: other.name(), known });
+    }
+    Ok(Defaults {
+        side: (side as u32).next_multiple_of(multiple).clamp(64, max_side),
+        max_side,
         multiple,
         max_count: settings.max_count,
         steps: settings.steps.unwrap_or(steps),
         guidance: settings.guidance_scale.unwrap_or(guidance),
-        sampler: settings.sampler.unwrap_or(Sampler::of_class(&scheduler.class)),
+        guided: parts.net.guidance(),
+        sampler: settings.sampler.unwrap_or(sampler),
+        samplers,
+        repeats: parts.family.repeats(),
         loras: settings.loras.iter().map(super::settings::LoraFile::name).collect(),
-    }
+    })
 }
 
 fn spec(
@@ -145,13 +140,10 @@ fn spec(
 ) -> ModelSpec {
     let name = settings.name();
     let title = settings.title.clone().unwrap_or_else(|| name.clone());
-    let kind = match family {
-        Family::One => "Stable Diffusion",
-        Family::Xl => "Stable Diffusion XL",
-    };
     let card = format!(
         "{title}: pictures by {kind}, made by the worker itself. It is at its best at {0}×{0} pixels.",
-        defaults.side
+        defaults.side,
+        kind = family.title()
     );
     let megapixels = f64::from(defaults.side).powi(2) / 1e6;
     ModelSpec {
@@ -169,8 +161,23 @@ fn spec(
         },
         mature: settings.mature,
         overflow: None,
-        examples: EXAMPLES.map(str::to_owned).into(),
+        examples: examples(defaults),
         name,
         title,
     }
+}
+
+/// Prompts that show what a checkpoint does.
+fn examples(defaults: &Defaults) -> Vec<String> {
+    let figs = match defaults.guided {
+        Guidance::Push => "a bowl of ripe figs --no people --cfg 6",
+        Guidance::Told => "a bowl of ripe figs --cfg 4",
+        Guidance::Fixed => "a bowl of ripe figs --n 1",
+    };
+    let moss = if defaults.repeats {
+        "seamless moss, seen from above --tile --n 1"
+    } else {
+        "moss, seen from above --n 1"
+    };
+    ["a lighthouse at dusk, oil painting", figs, moss].map(str::to_owned).into()
 }

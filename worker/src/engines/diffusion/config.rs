@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::flaw::Flaw;
 
@@ -76,6 +77,12 @@ pub struct VaeConfig {
     pub norm_num_groups: usize,
     #[serde(default = "scaling")]
     pub scaling_factor: f64,
+    #[serde(default)]
+    pub shift_factor: Option<f64>,
+    #[serde(default = "yes")]
+    pub use_quant_conv: bool,
+    #[serde(default = "yes")]
+    pub use_post_quant_conv: bool,
     #[serde(default = "yes")]
     pub force_upcast: bool,
 }
@@ -140,6 +147,9 @@ pub enum Prediction {
     /// The latent without noise.
     #[serde(rename = "sample")]
     Sample,
+    /// The velocity of families that flow, from latent to noise.
+    #[serde(skip)]
+    Flow,
 }
 
 /// How the steps of a run are spread over those of training: table 2 of <https://arxiv.org/abs/2305.08891>.
@@ -163,6 +173,17 @@ pub struct Index {
     /// Whether XL takes zeros for an empty negative prompt.
     #[serde(default)]
     pub force_zeros_for_empty_prompt: bool,
+    /// Its parts: library and class of each, which are null where it goes without one.
+    #[serde(flatten)]
+    parts: Map<String, Value>,
+}
+
+impl Index {
+    /// Whether it goes without a part.
+    pub fn lacks(&self, part: &str) -> bool {
+        let classes = self.parts.get(part).and_then(Value::as_array);
+        classes.is_some_and(|classes| classes.iter().all(Value::is_null))
+    }
 }
 
 /// Reads a file of JSON.

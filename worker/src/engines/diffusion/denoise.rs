@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor};
 
 use super::{
     config::Prediction,
-    net::{Added, Unet},
+    net::{Given, Net},
     sampler::{Past, Sampler, Tools},
     schedule::{Level, Schedule},
 };
@@ -14,10 +14,12 @@ use crate::engines::neural::Pass;
 pub struct Guide {
     /// Words, (rows, length, size); with guidance those to push away from come first, and there are twice as many rows.
     pub words: Tensor,
-    /// The prompts as a whole, alike, for XL.
+    /// The prompts as a whole, alike, for networks that are given them.
     pub pooled: Option<Tensor>,
     /// How far to go from the one towards the other; with 1 or less there is nothing to push away from.
     pub guidance: f64,
+    /// The guidance that the network is told, if it is.
+    pub told: f64,
 }
 
 impl Guide {
@@ -29,7 +31,7 @@ impl Guide {
 
 /// A picture to begin with.
 pub struct Original {
-    /// Its latents, (1, 4, rows, columns).
+    /// Its latents, (1, channels, rows, columns).
     pub latents: Tensor,
     /// 1 where it is painted anew, and 0 where it stays, (1, 1, rows, columns).
     pub mask: Option<Tensor>,
@@ -40,7 +42,7 @@ pub struct Original {
 /// Everything that makes a pass what it is.
 pub struct Run<'a> {
     /// The network.
-    pub unet: &'a Unet,
+    pub net: &'a Net,
     /// What it says.
     pub prediction: Prediction,
     /// Type of its numbers.
@@ -69,7 +71,7 @@ impl Run<'_> {
         self.original.map_or(0, |original| count - taken(original).clamp(1, count))
     }
 
-    /// Makes latents, (rows, 4, rows, columns) in single precision. `noise` gives that of a stream, in that shape; `shown` is
+    /// Makes latents, (rows, channels, rows, columns) in single precision. `noise` gives that of a stream, in that shape; `shown` is
     /// told of every step taken with how the latents look without noise.
     ///
     /// # Errors
@@ -83,7 +85,7 @@ impl Run<'_> {
         let beginning = noise(0)?;
         let mut latents = match self.original {
             Some(original) if first > 0 || original.mask.is_none() => {
-                noised(&original.latents, &beginning, self.schedule.levels[first].sigma)?
+                self.schedule.noised(&original.latents, &beginning, self.schedule.levels[first].sigma)?
             }
             _ => (&beginning * self.schedule.start)?,
         };
@@ -110,7 +112,7 @@ impl Run<'_> {
         let next = self.schedule.levels.get(i + 1);
         let latents = match next {
             Some(_) => latents,
-            None => (latents / Level { sigma: self.schedule.last, step: 0.0 }.scale())?,
+            None => self.schedule.seen(&latents, Level { sigma: self.schedule.last, step: 0.0 })?,
         };
         let Some((original, mask)) = self.original.and_then(|one| one.mask.as_ref().map(|mask| (one, mask)))
         else {
@@ -120,7 +122,7 @@ impl Run<'_> {
             return Ok(latents);
         }
         let sigma = next.map_or(0.0, |level| level.sigma);
-        let around = noised(&original.latents, noise, sigma)?;
+        let around = self.schedule.noised(&original.latents, noise, sigma)?;
         latents.broadcast_mul(mask)? + around.broadcast_mul(&mask.affine(-1.0, 1.0)?)?
     }
 
@@ -128,7 +130,7 @@ impl Run<'_> {
     fn clean(&self, latents: &Tensor, level: Level) -> Result<Tensor> {
         let guided = Guide::is_guided(self.guide.guidance);
         let rows = latents.dim(0)?;
-        let mut seen = (latents / level.scale())?;
+        let mut seen = self.schedule.seen(latents, level)?;
         if let Some(beside) = self.beside {
             let beside = beside.repeat((rows, 1, 1, 1))?;
             seen = Tensor::cat(&[&seen, &beside], 1)?;
@@ -136,9 +138,13 @@ impl Run<'_> {
         if guided {
             seen = Tensor::cat(&[&seen, &seen], 0)?;
         }
-        let added = self.guide.pooled.clone().map(|pooled| Added { pooled, size: self.size });
-        let seen = seen.to_dtype(self.dtype)?;
-        let said = self.unet.forward(&seen, level.step, &self.guide.words, added.as_ref(), self.pass)?;
+        let given = Given {
+            words: &self.guide.words,
+            pooled: self.guide.pooled.as_ref(),
+            guidance: self.guide.told,
+            size: self.size,
+        };
+        let said = self.net.forward(&seen.to_dtype(self.dtype)?, level.step, &given, self.pass)?;
         let said = said.to_dtype(DType::F32)?;
         let said = match guided {
             true => {
@@ -148,7 +154,7 @@ impl Run<'_> {
             false => said,
         };
         match self.prediction {
-            Prediction::Noise => latents - (said * level.sigma)?,
+            Prediction::Noise | Prediction::Flow => latents - (said * level.sigma)?,
             Prediction::Velocity => {
                 let scale = level.scale();
                 (latents / (scale * scale))? - (said * (level.sigma / scale))?
@@ -156,8 +162,4 @@ impl Run<'_> {
             Prediction::Sample => Ok(said),
         }
     }
-}
-
-fn noised(latents: &Tensor, noise: &Tensor, sigma: f64) -> Result<Tensor> {
-    (noise * sigma)?.broadcast_add(latents)
 }

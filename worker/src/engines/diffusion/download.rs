@@ -21,10 +21,16 @@ use super::{
 use crate::engine::EngineError;
 
 /// Folders of networks, with what their weights are called.
-const NETWORKS: [(&str, &str); 4] =
-    [("unet", NETWORK), ("vae", NETWORK), ("text_encoder", TEXT), ("text_encoder_2", TEXT)];
+const NETWORKS: [(&str, &str); 6] = [
+    ("unet", NETWORK),
+    ("transformer", NETWORK),
+    ("vae", NETWORK),
+    ("text_encoder", TEXT),
+    ("text_encoder_2", TEXT),
+    ("text_encoder_3", TEXT),
+];
 /// Folders of everything else.
-const OTHERS: [&str; 3] = ["scheduler", "tokenizer", "tokenizer_2"];
+const OTHERS: [&str; 4] = ["scheduler", "tokenizer", "tokenizer_2", "tokenizer_3"];
 /// How often a request is made again.
 const RETRIES: usize = 3;
 
@@ -226,6 +232,9 @@ mod tests {
             "text_encoder/pytorch_model.bin",
             "tokenizer/merges.txt",
             "tokenizer/../../evil.json",
+            "tokenizer_3/tokenizer.json",
+            "transformer/diffusion_pytorch_model.fp16.safetensors",
+            "transformer/diffusion_pytorch_model.safetensors",
             "unet/config.json",
             "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
             "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
@@ -237,13 +246,19 @@ mod tests {
             "vae_1_0/diffusion_pytorch_model.safetensors",
         ]
         .map(str::to_owned);
-        let common = ["scheduler/scheduler_config.json", "tokenizer/merges.txt", "unet/config.json"];
+        let common = [
+            "scheduler/scheduler_config.json",
+            "tokenizer/merges.txt",
+            "tokenizer_3/tokenizer.json",
+            "unet/config.json",
+        ];
         for (variant, weights, left) in [
             (
                 None,
                 vec![
                     "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
                     "text_encoder/model.safetensors",
+                    "transformer/diffusion_pytorch_model.safetensors",
                 ],
                 "text_encoder/model.fp16.safetensors",
             ),

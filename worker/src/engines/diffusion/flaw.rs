@@ -17,8 +17,8 @@ pub enum Flaw {
     },
     /// There is no `model_index.json`.
     #[error(
-        "{} has no model_index.json: expected a checkpoint in the layout of diffusers, with the folders unet, vae, \
-         text_encoder, tokenizer and scheduler, or a single file of safetensors", .0.display()
+        "{} has no model_index.json: expected a checkpoint in the layout of diffusers, with the folders unet or transformer, \
+         vae, text_encoder, tokenizer and scheduler, or a single file of safetensors", .0.display()
     )]
     NoCheckpoint(PathBuf),
     /// A repository that is not in the cache.
@@ -74,6 +74,29 @@ pub enum Flaw {
         /// What works.
         can: &'static str,
     },
+    /// Its pipeline goes without a text encoder that the network needs.
+    #[error("{} has no {encoder}, by its model_index.json: get the checkpoint with all of its text encoders", folder.display())]
+    NoEncoder {
+        /// Which.
+        folder: PathBuf,
+        /// Its name.
+        encoder: String,
+    },
+    /// A sampler was set that does not work with its family.
+    #[error("{}: sampler = {sampler:?} does not work with {family}: expected one of {known}", path.display())]
+    Sampler {
+        /// What was named.
+        path: PathBuf,
+        /// Its family.
+        family: &'static str,
+        /// The sampler.
+        sampler: &'static str,
+        /// Those that work.
+        known: String,
+    },
+    /// A prediction was set for a family that has only one.
+    #[error("{}: prediction is for Stable Diffusion 1, 2 and XL: leave it out", .0.display())]
+    Prediction(PathBuf),
     /// A single file of something else.
     #[error("{} has {found}: expected {expected}", file.display())]
     Unknown {

@@ -107,10 +107,14 @@ fn is_processor(name: &str) -> bool {
 pub enum Network {
     /// `unet`, with the layers of each of its blocks.
     Unet(usize),
+    /// `transformer`.
+    Transformer,
     /// The text encoder of a checkpoint that has one.
     Text,
     /// One of several text encoders, counted from 0.
     TextOf(usize),
+    /// The text encoder of T5, counted from 0 among all of them, which LoRAs leave alone.
+    Sentences(usize),
     /// `vae`, which LoRAs leave alone.
     Vae,
 }
@@ -180,7 +184,8 @@ impl Layer {
                 names: vec![format!("lora_te{}_{flat}", n + 1), format!("text_encoder_{}.{layer}", n + 1)],
                 processor: None,
             },
-            Network::Vae => Self { names: Vec::new(), processor: None },
+            Network::Transformer => Self { names: vec![format!("transformer.{layer}")], processor: None },
+            Network::Vae | Network::Sentences(_) => Self { names: Vec::new(), processor: None },
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `diffusion`: Stable Diffusion 1, 2, XL and their turbo and inpainting kin, run in this process by candle: from a
-//! folder in the layout of diffusers, a single file, or a repository in the cache of a model hub.
+//! `diffusion`: Stable Diffusion 1, 2, XL, 3 and 3.5, their turbo and inpainting kin, and Flux.1, run in this process by candle:
+//! from a folder in the layout of diffusers, a repository in the cache of a model hub, or, up to XL, a single file.
 //!
 //! It owns a checkpoint's configuration from the start and its weights from its first job on, and gives the same picture
 //! for the same recipe on one kind of machine. It never goes to the network unless its section says so, never reads files
@@ -9,7 +9,9 @@ mod checkpoint;
 mod config;
 mod denoise;
 mod download;
+mod family;
 mod flaw;
+mod flow;
 mod folder;
 mod ldm;
 mod location;
@@ -18,6 +20,7 @@ mod memory;
 mod model;
 mod net;
 mod paint;
+mod pieces;
 mod request;
 mod sampler;
 mod schedule;
@@ -25,6 +28,7 @@ mod settings;
 mod single;
 mod source;
 mod tokens;
+mod transformers;
 pub(super) mod weights;
 mod words;
 
@@ -167,7 +171,7 @@ impl Engine for DiffusionEngine {
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
         let known = self.known(recipe.model)?;
-        let request = Request::read(recipe, &known.spec, &known.lora_names())?;
+        let request = Request::read(recipe, &known.spec, known.net.guidance(), &known.lora_names())?;
         let pixels = match &request.shape.original {
             Some(original) => Some(original.pixels(request.shape.size, context).await?),
             None => None,

@@ -1,19 +1,22 @@
 //! A checkpoint in memory.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{
     checkpoint::Checkpoint,
+    family::Family,
     flaw::Flaw,
     lora::{Lora, Network, Patches},
     memory::Memory,
-    net::{TextEncoder, Unet, Vae},
+    net::{Flux, Net, T5, TextEncoder, Three, Unet, Vae, Whole},
+    pieces::{self, Pieces},
     settings::{Place, Settings},
+    source::NetConfig,
     tokens::Tokens,
-    words::Texts,
+    words::{Sentences, Texts},
 };
 use crate::engine::EngineError;
 
@@ -24,7 +27,7 @@ pub struct Model {
     /// Its text encoders.
     pub texts: Texts,
     /// Its network.
-    pub unet: Unet,
+    pub net: Net,
     /// Its network between pixels and latents.
     pub vae: Vae,
     /// What it runs on.
@@ -50,7 +53,7 @@ impl Model {
         chosen: &[(String, f64)],
     ) -> Result<Self, EngineError> {
         let device = device(settings.device)?;
-        let dtype = settings.precision.dtype(device.is_cpu());
+        let dtype = settings.precision.dtype(&device, checkpoint.family.half());
         let memory = Memory { limit: settings.memory_gb.map(|gigabytes| (gigabytes * 1e9) as u64) };
         if device.is_cpu() {
             let needs = checkpoint.elements * dtype.size_in_bytes() as u64;
@@ -60,13 +63,13 @@ impl Model {
             Networks { checkpoint: &checkpoint, loras: loras(&checkpoint, chosen)?, device: &device };
         // Half precision overflows in the autoencoder of many checkpoints, XL's first of all.
         let vae_dtype = if checkpoint.vae.force_upcast { DType::F32 } else { dtype };
-        let (texts, unet, vae) = networks.read(dtype, vae_dtype)?;
+        let (texts, net, vae) = networks.read(dtype, vae_dtype)?;
         checkpoint.source.all_used()?;
         for lora in networks.loras.iter() {
             lora.all_used()?;
         }
         let batch = settings.batch as usize;
-        Ok(Self { texts, unet, vae, device, dtype, vae_dtype, batch, memory, checkpoint })
+        Ok(Self { texts, net, vae, device, dtype, vae_dtype, batch, memory, checkpoint })
     }
 }
 
@@ -86,20 +89,25 @@ struct Networks<'a> {
 }
 
 impl Networks<'_> {
-    fn read(&self, dtype: DType, vae_dtype: DType) -> Result<(Texts, Unet, Vae), Flaw> {
+    fn read(&self, dtype: DType, vae_dtype: DType) -> Result<(Texts, Net, Vae), Flaw> {
         let checkpoint = self.checkpoint;
-        let layers = checkpoint.unet.layers_per_block;
-        let unet = self.weights(Network::Unet(layers), dtype)?;
+        let net = self.weights(checkpoint.net.network(), dtype)?;
         let vae = self.weights(Network::Vae, vae_dtype)?;
         let count = checkpoint.texts.len();
         let encoders = (0..count)
             .map(|i| self.text(i, if count > 1 { Network::TextOf(i) } else { Network::Text }, dtype));
         let texts = Texts {
             encoders: encoders.collect::<Result<_, Flaw>>()?,
+            sentences: self.sentences(dtype)?,
             family: checkpoint.family,
             empty_is_zero: checkpoint.empty_is_zero,
         };
-        Ok((texts, Unet::new(&checkpoint.unet, unet)?, Vae::new(&checkpoint.vae, vae)?))
+        let net = match &checkpoint.net {
+            NetConfig::Unet(config) => Net::Unet(Unet::new(config, net)?),
+            NetConfig::Three(config) => Net::Three(Three::new(config, net)?),
+            NetConfig::Flux(config) => Net::Flux(Flux::new(config, net)?),
+        };
+        Ok((texts, net, Vae::new(&checkpoint.vae, vae)?))
     }
 
     fn weights(&self, network: Network, dtype: DType) -> Result<VarBuilder<'static>, Flaw> {
@@ -112,12 +120,36 @@ impl Networks<'_> {
         let part = &self.checkpoint.texts[i];
         let tokens = Tokens::open(&part.tokenizer, part.pad, part.config.max_position_embeddings)?;
         if tokens.vocabulary() > part.config.vocab_size {
-            let why =
-                format!("it has more words than its text encoder, which knows {}", part.config.vocab_size);
-            return Err(Flaw::Broken { file: part.tokenizer.join("vocab.json"), why });
+            return Err(too_many_words(part.tokenizer.join("vocab.json"), part.config.vocab_size));
         }
-        Ok((tokens, TextEncoder::new(&part.config, self.weights(network, dtype)?)?))
+        let whole = match (self.checkpoint.family, i) {
+            (Family::One | Family::Flux, _) | (Family::Xl, 0) => Whole::End,
+            (Family::Xl | Family::Three, _) => Whole::Projected,
+        };
+        Ok((tokens, TextEncoder::new(&part.config, whole, self.weights(network, dtype)?)?))
     }
+
+    fn sentences(&self, dtype: DType) -> Result<Option<Sentences>, Flaw> {
+        let Some(part) = &self.checkpoint.sentences else {
+            return Ok(None);
+        };
+        let Some((config, tokenizer)) = &part.t5 else {
+            let zeros = Tensor::zeros((1, part.length, part.size), dtype, self.device)?;
+            return Ok(Some(Sentences::Zeros(zeros)));
+        };
+        let pieces = Pieces::open(tokenizer, part.length)?;
+        if pieces.vocabulary() > config.vocab_size {
+            return Err(too_many_words(tokenizer.join(pieces::FILE), config.vocab_size));
+        }
+        // The numbers of T5 are larger than this half precision goes.
+        let own = if dtype == DType::F16 { DType::BF16 } else { dtype };
+        let weights = self.weights(Network::Sentences(self.checkpoint.texts.len()), own)?;
+        Ok(Some(Sentences::T5(pieces, T5::new(config, dtype, weights)?)))
+    }
+}
+
+fn too_many_words(file: PathBuf, known: usize) -> Flaw {
+    Flaw::Broken { file, why: format!("it has more words than its text encoder, which knows {known}") }
 }
 
 fn device(place: Place) -> Result<Device, EngineError> {

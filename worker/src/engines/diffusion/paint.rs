@@ -9,18 +9,19 @@ use super::{
     Result,
     checkpoint::Checkpoint,
     denoise::{Guide, Original, Run},
+    family::Guidance,
     memory,
     model::Model,
     request::{Item, Request, Shape},
     schedule::Schedule,
-    words::{Condition, Family},
+    words::Condition,
 };
 use crate::{
     engine::{Artifact, EngineError, RunContext},
     engines::{
         neural::{
             Pass, broken_off, noise,
-            pixels::{self, Pixels, ROUGH, ROUGH_XL},
+            pixels::{self, Pixels},
             progress::Progress,
         },
         picture,
@@ -59,16 +60,26 @@ fn check(model: &Model, request: &Request) -> Result<(), EngineError> {
         let words = [&item.positive, &item.negative];
         words.into_iter().try_for_each(|words| model.texts.check(words)).map_err(EngineError::Input)?;
     }
-    let Shape { size: (width, height), guidance, .. } = request.shape;
-    let Checkpoint { unet, vae, .. } = &*model.checkpoint;
-    let rows = model.batch.min(request.items.len()) as u64 * if Guide::is_guided(guidance) { 2 } else { 1 };
-    let needs = memory::of_run(unet, vae, rows, u64::from(width) * u64::from(height));
+    let Shape { size: (width, height), .. } = request.shape;
+    let Checkpoint { net, vae, sentences, .. } = &*model.checkpoint;
+    let sides = if Guide::is_guided(push(model, &request.shape)) { 2 } else { 1 };
+    let rows = (model.batch.min(request.items.len()) * sides) as u64;
+    let words = sentences.as_ref().map_or(0, |sentences| sentences.length) as u64;
+    let needs = memory::of_run(net, vae, words, rows, u64::from(width) * u64::from(height));
     match model.device.is_cpu() {
         true => {
             let what = format!("a picture of {width}×{height} pixels");
             model.memory.check(needs, &what, "ask for a smaller one, or for fewer at once")
         }
         false => Ok(()),
+    }
+}
+
+/// How far results are pushed from what must not be there.
+fn push(model: &Model, shape: &Shape) -> f64 {
+    match model.checkpoint.net.guidance() {
+        Guidance::Push => shape.guidance,
+        Guidance::Told | Guidance::Fixed => 1.0,
     }
 }
 
@@ -92,8 +103,10 @@ impl<'a> Painter<'a> {
         context: &'a RunContext,
         pass: &'a Pass<'a>,
     ) -> Result<Self> {
-        let Shape { steps, sampler, .. } = request.shape;
-        let schedule = model.checkpoint.training.schedule(sampler, steps);
+        let Shape { steps, sampler, size: (width, height), .. } = request.shape;
+        let place = model.checkpoint.vae.factor() * model.checkpoint.net.patch();
+        let places = (width as usize / place) * (height as usize / place);
+        let schedule = model.checkpoint.trained.schedule(sampler, steps, places);
         let mut painter = Self {
             model,
             request,
@@ -114,7 +127,7 @@ impl<'a> Painter<'a> {
     fn pictures(mut self) -> Result<Vec<RgbImage>> {
         let count = self.request.items.len();
         let passes = count.div_ceil(self.model.batch);
-        let skipped = self.run(&Guide { words: none()?, pooled: None, guidance: 1.0 }).skipped();
+        let skipped = self.run(&Guide { words: none()?, pooled: None, guidance: 1.0, told: 1.0 }).skipped();
         self.progress.all = passes * (self.schedule.levels.len() - skipped) + count * DECODING;
         let mut pictures = Vec::new();
         let request = self.request;
@@ -136,10 +149,7 @@ impl<'a> Painter<'a> {
         let shape = (self.model.checkpoint.vae.latent_channels, rows, columns);
         let device = &self.model.device;
         let mut noise = |stream| noise::rows(&grains, stream, shape, device);
-        let rough = match self.model.checkpoint.family {
-            Family::One => ROUGH,
-            Family::Xl => ROUGH_XL,
-        };
+        let rough = self.model.checkpoint.family.rough();
         let longer = PREVIEW / pictures::columns(self.request.items.len() as u32);
         let mut small = Vec::new();
         let mut progress = std::mem::take(&mut self.progress);
@@ -161,8 +171,8 @@ impl<'a> Painter<'a> {
     fn run<'b>(&'b self, guide: &'b Guide) -> Run<'b> {
         let Shape { size: (width, height), sampler, .. } = self.request.shape;
         Run {
-            unet: &self.model.unet,
-            prediction: self.model.checkpoint.training.prediction,
+            net: &self.model.net,
+            prediction: self.model.checkpoint.trained.prediction(),
             dtype: self.model.dtype,
             sampler,
             schedule: &self.schedule,
@@ -176,7 +186,7 @@ impl<'a> Painter<'a> {
 
     /// What the results go by, those to push away from first.
     fn guide(&self, items: &[Item]) -> Result<Guide> {
-        let guidance = self.request.shape.guidance;
+        let guidance = push(self.model, &self.request.shape);
         let texts = &self.model.texts;
         let mut conditions = Vec::new();
         if Guide::is_guided(guidance) {
@@ -188,13 +198,13 @@ impl<'a> Painter<'a> {
             conditions.push(texts.encode(&item.positive, self.pass)?);
         }
         texts.even(&mut conditions, self.pass)?;
-        let words: Vec<&Tensor> = conditions.iter().map(|one: &Condition| &one.words).collect();
+        let words: Vec<Tensor> = conditions.iter().map(Condition::all).collect::<Result<_>>()?;
         let pooled: Option<Vec<Tensor>> = conditions.iter().map(|one| one.pooled.clone()).collect();
-        let pooled = pooled.filter(|_| self.model.checkpoint.family == Family::Xl);
         Ok(Guide {
             words: Tensor::cat(&words, 0)?,
             pooled: pooled.map(|pooled| Tensor::cat(&pooled, 0)).transpose()?,
             guidance,
+            told: self.request.shape.guidance,
         })
     }
 
@@ -218,8 +228,7 @@ impl<'a> Painter<'a> {
 
     /// What a network for inpainting sees beside the latents. Without a mask everything is painted anew.
     fn beside(&self) -> Result<Option<Tensor>> {
-        let checkpoint = &self.model.checkpoint;
-        if checkpoint.unet.in_channels == checkpoint.unet.out_channels {
+        if !self.model.checkpoint.net.sees_beside() {
             return Ok(None);
         }
         let device = &self.model.device;

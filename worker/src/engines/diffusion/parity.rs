@@ -1,6 +1,8 @@
 //! The networks and the way from noise to latents, held to what diffusers computes with the same weights:
 //! `worker/tests/diffusion/make_tiny.py` says how.
 
+mod newer;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,9 +16,11 @@ use super::{
     checkpoint::Checkpoint,
     config::{Prediction, ScheduleConfig},
     denoise::{Guide, Original, Run},
+    family::Guidance,
     model::Model,
+    net::Given,
     sampler::Sampler,
-    schedule::Training,
+    schedule::{Trained, Training},
     settings::Settings,
     weights::Safetensors,
     words::Words,
@@ -31,6 +35,8 @@ const STEPS: usize = 5;
 const GUIDANCE: f64 = 6.0;
 /// Pixels of the references: width and height.
 const SIZE: (u32, u32) = (80, 96);
+/// Places that they are to transformers.
+const PLACES: usize = 5 * 6;
 
 fn folder(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/diffusion/tiny", name].iter().collect()
@@ -45,6 +51,10 @@ struct Tiny {
 
 fn pass(edge: Edge) -> Pass<'static> {
     Pass { edge, wanted: &|| true }
+}
+
+fn given(words: &Tensor) -> Given<'_> {
+    Given { words, pooled: None, guidance: 1.0, size: (SIZE.1 as usize, SIZE.0 as usize) }
 }
 
 fn words(text: &str) -> Vec<Words> {
@@ -100,29 +110,31 @@ impl Tiny {
     }
 
     /// How the checkpoint was trained, with some of its configuration changed.
-    fn training(&self, changes: &[(&str, serde_json::Value)]) -> Training {
+    fn training(&self, changes: &[(&str, serde_json::Value)]) -> Trained {
         let file = self.folder.join("scheduler/scheduler_config.json");
         let mut config: serde_json::Value = super::config::read(&file).unwrap();
         for (key, value) in changes {
             config[*key] = value.clone();
         }
         let config: ScheduleConfig = serde_json::from_value(config).unwrap();
-        Training::new(&config, &file).unwrap()
+        Trained::OnTop(Training::new(&config, &file).unwrap())
     }
 
     fn guide(&self, guidance: f64, negative: &str) -> Guide {
-        let pass = pass(Edge::Zero);
+        let (push, pass) = (self.model.checkpoint.net.guidance() == Guidance::Push, pass(Edge::Zero));
+        let (told, guidance) = (guidance, if push { guidance } else { 1.0 });
         let texts = &self.model.texts;
         let mut conditions = vec![texts.encode(&words(PROMPT), &pass).unwrap()];
         if Guide::is_guided(guidance) {
             conditions.insert(0, texts.encode_negative(&words(negative), &pass).unwrap());
         }
-        let words: Vec<_> = conditions.iter().map(|one| one.words.clone()).collect();
+        let words: Vec<_> = conditions.iter().map(|one| one.all().unwrap()).collect();
         let pooled: Option<Vec<_>> = conditions.iter().map(|one| one.pooled.clone()).collect();
         Guide {
             words: Tensor::cat(&words, 0).unwrap(),
             pooled: pooled.map(|pooled| Tensor::cat(&pooled, 0).unwrap()),
             guidance,
+            told,
         }
     }
 
@@ -158,13 +170,13 @@ impl Tiny {
     }
 
     fn latents(&self, made: &Made) -> Tensor {
-        let training = made.training.clone().unwrap_or_else(|| self.model.checkpoint.training.clone());
-        let schedule = training.schedule(made.sampler, STEPS);
+        let trained = made.trained.clone().unwrap_or_else(|| self.model.checkpoint.trained.clone());
+        let schedule = trained.schedule(made.sampler, STEPS, PLACES);
         let guide = self.guide(made.guidance, made.negative);
         let pass = pass(Edge::Zero);
         let run = Run {
-            unet: &self.model.unet,
-            prediction: training.prediction,
+            net: &self.model.net,
+            prediction: trained.prediction(),
             dtype: DType::F32,
             sampler: made.sampler,
             schedule: &schedule,
@@ -190,7 +202,7 @@ enum Masked {
 /// What a reference was made with.
 struct Made {
     sampler: Sampler,
-    training: Option<Training>,
+    trained: Option<Trained>,
     guidance: f64,
     negative: &'static str,
     original: Option<Original>,
@@ -198,7 +210,7 @@ struct Made {
 }
 
 fn made(sampler: Sampler) -> Made {
-    Made { sampler, training: None, guidance: GUIDANCE, negative: NEGATIVE, original: None, beside: None }
+    Made { sampler, trained: None, guidance: GUIDANCE, negative: NEGATIVE, original: None, beside: None }
 }
 
 #[test]
@@ -227,7 +239,7 @@ fn networks_say_what_they_say_in_diffusers() {
     let texts = Tensor::cat(&[tiny.reference("text.negative"), tiny.reference("text")], 0).unwrap();
     for (edge, prefix) in [(Edge::Zero, ""), (Edge::Wrap, "tile.")] {
         let pass = pass(edge);
-        let said = tiny.model.unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass).unwrap();
+        let said = tiny.model.net.forward(&tiny.reference("unet.in"), 417.0, &given(&texts), &pass).unwrap();
         tiny.check(&format!("{prefix}unet.out"), &said);
         let pixels = tiny.model.vae.decode(&tiny.reference("vae.in"), &pass).unwrap();
         tiny.check(&format!("{prefix}vae.out"), &pixels);
@@ -241,15 +253,15 @@ fn every_sampler_goes_the_way_of_diffusers() {
     for (name, sampler) in Sampler::ALL {
         tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
         let velocity = tiny.training(&[("prediction_type", json!("v_prediction"))]);
-        assert_eq!(velocity.prediction, Prediction::Velocity);
+        assert_eq!(velocity.prediction(), Prediction::Velocity);
         // Velocities make larger numbers, and torch with one thread is as far from torch with two.
-        let made_of_velocity = tiny.latents(&Made { training: Some(velocity), ..made(sampler) });
+        let made_of_velocity = tiny.latents(&Made { trained: Some(velocity), ..made(sampler) });
         tiny.check_within(2.0 * TOLERANCE, &format!("v.{name}"), &made_of_velocity);
         for spacing in ["leading", "trailing", "linspace"] {
             // In diffusers, DDIM with `linspace` steps to levels that lie beside those it goes on from.
             if (name, spacing) != ("ddim", "linspace") {
-                let training = Some(tiny.training(&[("timestep_spacing", json!(spacing))]));
-                tiny.check(&format!("{spacing}.{name}"), &tiny.latents(&Made { training, ..made(sampler) }));
+                let trained = Some(tiny.training(&[("timestep_spacing", json!(spacing))]));
+                tiny.check(&format!("{spacing}.{name}"), &tiny.latents(&Made { trained, ..made(sampler) }));
             }
         }
     }
@@ -263,9 +275,9 @@ fn version_2_goes_the_way_of_diffusers() {
         tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
     }
     let changes = [("rescale_betas_zero_snr", json!(true)), ("timestep_spacing", json!("trailing"))];
-    let training = Some(tiny.training(&changes));
+    let trained = Some(tiny.training(&changes));
     // There, numbers of σ = 4096 are subtracted from each other in single precision, which leaves errors of 10⁻³ at each step.
-    let made = tiny.latents(&Made { training, ..made(Sampler::Euler) });
+    let made = tiny.latents(&Made { trained, ..made(Sampler::Euler) });
     tiny.check_within(10.0 * TOLERANCE, "zero_snr.euler", &made);
 }
 
@@ -317,8 +329,8 @@ fn loras_are_merged_as_in_diffusers() {
         let text = tiny.model.texts.encode(&words(PROMPT), &pass(Edge::Zero)).unwrap().words;
         tiny.check("lora.text", &text);
         let texts = Tensor::cat(&[&text, &text], 0).unwrap();
-        let unet = &tiny.model.unet;
-        let said = unet.forward(&tiny.reference("unet.in"), 417.0, &texts, None, &pass(Edge::Zero)).unwrap();
+        let said = tiny.reference("unet.in");
+        let said = tiny.model.net.forward(&said, 417.0, &given(&texts), &pass(Edge::Zero)).unwrap();
         tiny.check("lora.unet.out", &said);
     }
     let tiny = Tiny::with_loras("sdxl", &["kohya"], &[("kohya", 1.0)]);

@@ -8,7 +8,7 @@ use riff_hub::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{sampler::Sampler, words::Words};
+use super::{family::Guidance, sampler::Sampler, words::Words};
 use crate::{
     engine::EngineError,
     engines::{
@@ -48,8 +48,14 @@ pub struct Defaults {
     pub steps: u32,
     /// Guidance.
     pub guidance: f64,
+    /// What guidance is to it.
+    pub guided: Guidance,
     /// Sampler.
     pub sampler: Sampler,
+    /// Those that work with it.
+    pub samplers: Vec<Sampler>,
+    /// Whether pictures can repeat without a seam.
+    pub repeats: bool,
     /// Names of LoRAs.
     pub loras: Vec<String>,
 }
@@ -100,7 +106,7 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
                "multipleOf": defaults.multiple, "default": defaults.side, "x-order": order})
     };
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
-    let samplers = Sampler::ALL.map(|(name, _)| name);
+    let samplers: Vec<_> = defaults.samplers.iter().map(|sampler| sampler.name()).collect();
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
                  "minimum": 0, "maximum": u32::MAX, "x-order": 1},
@@ -108,26 +114,47 @@ pub fn schema(defaults: &Defaults) -> Map<String, Value> {
                   "maximum": defaults.max_count, "default": defaults.max_count.min(4), "x-flags": ["n"], "x-order": 2},
         "width": side("Width", "Pixels from left to right.", 3),
         "height": side("Height", "Pixels from top to bottom.", 4),
-        "negative_prompt": {"type": "string", "title": "Not", "description": "What must not be there.", "maxLength": 1_000,
-                            "default": "", "x-flags": ["no"], "x-order": 5},
         "steps": {"type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "minimum": 1,
                   "maximum": MAX_STEPS, "default": defaults.steps, "x-order": 6},
-        "guidance_scale": {"type": "number", "title": "Guidance scale", "description": "How much the words count. With 1 or less, what must not be there counts for nothing.",
-                           "minimum": 0, "maximum": MAX_GUIDANCE, "default": defaults.guidance, "x-flags": ["cfg"], "x-order": 7},
         "sampler": {"type": "string", "title": "Sampler", "description": "The way from noise to picture.", "enum": samplers,
                     "default": defaults.sampler.name(), "x-order": 8},
-        "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 12},
         "variations": list,
         "blend": list,
     });
     for (name, schema) in original::inputs(9) {
         properties[&name] = schema;
     }
+    if defaults.guided == Guidance::Push {
+        properties[input::NEGATIVE_PROMPT] = json!({
+            "type": "string", "title": "Not", "description": "What must not be there.", "maxLength": 1_000, "default": "",
+            "x-flags": ["no"], "x-order": 5,
+        });
+    }
+    if let Some(text) = said_of(defaults.guided) {
+        properties[GUIDANCE] = json!({
+            "type": "number", "title": "Guidance scale", "description": text, "minimum": 0, "maximum": MAX_GUIDANCE,
+            "default": defaults.guidance, "x-flags": ["cfg"], "x-order": 7,
+        });
+    }
+    if defaults.repeats {
+        properties[TILE] = json!({"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 12});
+    }
     if !defaults.loras.is_empty() {
         properties[LORA] = loras(&defaults.loras);
     }
     let schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
     schema.as_object().cloned().unwrap_or_default()
+}
+
+/// What members are told of guidance, where they can choose it.
+fn said_of(guided: Guidance) -> Option<&'static str> {
+    match guided {
+        Guidance::Push => {
+            Some("How much the words count. With 1 or less, what must not be there counts for nothing.")
+        }
+        Guidance::Told => Some("How much the words count."),
+        Guidance::Fixed => None,
+    }
 }
 
 /// The input with LoRAs.
@@ -145,13 +172,21 @@ impl Request {
     ///
     /// # Errors
     /// [`EngineError::Input`] naming the input that cannot be read.
-    pub fn read(recipe: &Recipe, spec: &ModelSpec, loras: &[String]) -> Result<Self, EngineError> {
+    pub fn read(
+        recipe: &Recipe,
+        spec: &ModelSpec,
+        guided: Guidance,
+        loras: &[String],
+    ) -> Result<Self, EngineError> {
         schema::validate(&recipe.params, spec).map_err(|error| EngineError::Input(error.to_string()))?;
         let sampler = recipe.text(SAMPLER).and_then(Sampler::named);
         let shape = Shape {
             size: recipe.size().ok_or_else(|| bad("width and height", "whole numbers of pixels"))?,
             steps: recipe.integer(STEPS).ok_or_else(|| bad(STEPS, "a whole number"))? as usize,
-            guidance: recipe.number(GUIDANCE).ok_or_else(|| bad(GUIDANCE, "a number"))?,
+            guidance: match guided {
+                Guidance::Fixed => 1.0,
+                _ => recipe.number(GUIDANCE).ok_or_else(|| bad(GUIDANCE, "a number"))?,
+            },
             sampler: sampler.ok_or_else(|| bad(SAMPLER, "the name of a sampler"))?,
             edge: if recipe.switch(TILE) { Edge::Wrap } else { Edge::Zero },
             loras: chosen(recipe, loras)?,
@@ -159,6 +194,11 @@ impl Request {
         };
         let sources = moves::sources(recipe)?;
         let (positive, negative) = words(recipe, &sources);
+        if guided != Guidance::Push && negative.iter().any(|one| !one.text.is_empty()) {
+            return Err(EngineError::Input(
+                "this model cannot push away from anything: leave out the parts of the prompt with a weight below 0".to_owned(),
+            ));
+        }
         let item = |walk| Item {
             positive: positive.clone(),
             negative: negative.clone(),

@@ -108,6 +108,12 @@ impl Sampler {
         matches!(self, Self::Euler | Self::EulerAncestral | Self::Heun | Self::Lms)
     }
 
+    /// Whether it works where noise takes the place of latents. For these its steps are the same arithmetic: a latent's change
+    /// with σ is its distance to the clean one over σ in both.
+    pub fn flows(self) -> bool {
+        matches!(self, Self::Euler | Self::Heun | Self::Dpmpp2m)
+    }
+
     /// Takes step `i` of a schedule.
     ///
     /// # Errors
@@ -214,7 +220,8 @@ impl Solver<'_> {
         let Some((_, before)) = self.past.last() else {
             return Ok(clean.clone());
         };
-        let (length, last) = ((self.sigma(0) / to).ln(), (self.sigma(1) / self.sigma(0)).ln());
+        let length = self.schedule.length(self.sigma(0), to);
+        let last = self.schedule.length(self.sigma(1), self.sigma(0));
         let half = length / (2.0 * last);
         (clean * (1.0 + half))? - (before * half)?
     }

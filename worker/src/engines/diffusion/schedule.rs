@@ -1,11 +1,15 @@
 //! Which noise levels a run passes through, by the checkpoint's scheduler and the sampler.
 //!
 //! A level is σ, the noise's standard deviation over the latent's: <https://arxiv.org/abs/2206.00364>. Everything is said in it;
-//! what the network is given is divided by √(σ² + 1), which is the scale that these checkpoints were trained in.
+//! what the network is given is divided by √(σ² + 1), which is the scale that these checkpoints were trained in. In families
+//! that flow ([`super::flow`]), σ is the noise's part instead, and the network is given latents as they are.
+
+use candle_core::Tensor;
 
 use super::{
     config::{Prediction, ScheduleConfig, Spacing},
     flaw::Flaw,
+    flow::Flow,
     sampler::Sampler,
 };
 
@@ -26,7 +30,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// What a latent at this level is divided by before the network sees it.
+    /// What a latent with noise on top of it is divided by before the network sees it.
     pub fn scale(&self) -> f64 {
         (self.sigma * self.sigma + 1.0).sqrt()
     }
@@ -43,6 +47,42 @@ pub struct Training {
     pub prediction: Prediction,
 }
 
+/// How noise gets into a latent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noising {
+    /// On top of it: x + σε.
+    OnTop,
+    /// In the place of it: (1 - σ)x + σε.
+    Instead,
+}
+
+/// How a checkpoint was trained.
+#[derive(Debug, Clone)]
+pub enum Trained {
+    /// With noise on top of latents.
+    OnTop(Training),
+    /// With noise in the place of latents.
+    Instead(Flow),
+}
+
+impl Trained {
+    /// The levels of a run of `count` steps, for a picture that the network sees as so many places.
+    pub fn schedule(&self, sampler: Sampler, count: usize, places: usize) -> Schedule {
+        match self {
+            Self::OnTop(training) => training.schedule(sampler, count),
+            Self::Instead(flow) => flow.schedule(count, places),
+        }
+    }
+
+    /// What the network says.
+    pub fn prediction(&self) -> Prediction {
+        match self {
+            Self::OnTop(training) => training.prediction,
+            Self::Instead(_) => Prediction::Flow,
+        }
+    }
+}
+
 /// The levels of one run.
 #[derive(Debug, Clone)]
 pub struct Schedule {
@@ -52,6 +92,35 @@ pub struct Schedule {
     pub last: f64,
     /// What noise is multiplied with to begin a run from nothing.
     pub start: f64,
+    /// How noise gets into latents.
+    pub noising: Noising,
+}
+
+impl Schedule {
+    /// Latents, (1, …), with noise, (rows, …), at σ.
+    pub fn noised(&self, latents: &Tensor, noise: &Tensor, sigma: f64) -> candle_core::Result<Tensor> {
+        let noise = (noise * sigma)?;
+        match self.noising {
+            Noising::OnTop => noise.broadcast_add(latents),
+            Noising::Instead => noise.broadcast_add(&(latents * (1.0 - sigma))?),
+        }
+    }
+
+    /// Noisy latents as the network sees them.
+    pub fn seen(&self, latents: &Tensor, level: Level) -> candle_core::Result<Tensor> {
+        match self.noising {
+            Noising::OnTop => latents / level.scale(),
+            Noising::Instead => Ok(latents.clone()),
+        }
+    }
+
+    /// How far it is from σ to a lower one, by the logarithm of signal over noise; without end from noise alone.
+    pub fn length(&self, from: f64, to: f64) -> f64 {
+        match self.noising {
+            Noising::OnTop => (from / to).ln(),
+            Noising::Instead => (from / to * (1.0 - to) / (1.0 - from)).ln(),
+        }
+    }
 }
 
 impl Training {
@@ -123,6 +192,7 @@ impl Training {
                 _ => 0.0,
             },
             start: if bare { highest.sigma } else { highest.scale() },
+            noising: Noising::OnTop,
             levels,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use candle_core::DType;
+use candle_core::{DType, Device};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{config::Prediction, sampler::Sampler};
@@ -118,7 +118,7 @@ pub enum Place {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Half precision on GPUs, single on the CPU.
+    /// On GPUs the half precision that the family was published in, single on the CPU.
     #[default]
     Auto,
     /// Single precision.
@@ -130,14 +130,14 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// The numbers' type on a device.
-    pub fn dtype(self, on_cpu: bool) -> DType {
+    /// The numbers' type on a device, for a family that was published in `half`.
+    pub fn dtype(self, device: &Device, half: DType) -> DType {
         match self {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
             Self::Bf16 => DType::BF16,
-            Self::Auto if on_cpu => DType::F32,
-            Self::Auto => DType::F16,
+            Self::Auto if device.is_cpu() => DType::F32,
+            Self::Auto => half,
         }
     }
 }

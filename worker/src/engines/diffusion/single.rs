@@ -5,14 +5,14 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     config::{PerBlock, Prediction, ScheduleConfig, TextConfig, UnetConfig, VaeConfig},
+    family::{Family, Usual},
     flaw::Flaw,
     folder,
     ldm::{self, Names},
-    schedule::Training,
+    schedule::{Trained, Training},
     settings::Settings,
-    source::{Parts, Source, TextPart},
+    source::{NetConfig, Parts, Source, TextPart},
     weights::Safetensors,
-    words::Family,
 };
 
 /// Groups of every norm.
@@ -32,8 +32,8 @@ const OPEN_CLIP: &str = "cond_stage_model.model.";
 const XL_CLIP: &str = "conditioner.embedders.0.transformer.";
 const XL_OPEN_CLIP: &str = "conditioner.embedders.1.model.";
 /// What a file is expected to be.
-const EXPECTED: &str =
-    "a checkpoint of Stable Diffusion 1, 2 or XL with network, autoencoder and text encoders";
+const EXPECTED: &str = "a checkpoint of Stable Diffusion 1, 2 or XL with network, autoencoder and text encoders (3 and Flux run from folders in \
+     the layout of diffusers)";
 
 /// Which checkpoint a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,11 +63,12 @@ pub fn read(path: &Path, settings: &Settings) -> Result<Parts, Flaw> {
     let source = Source::File { file: file.clone(), texts: kind.texts() };
     if let Some(config) = &settings.config {
         let parts = folder::read(config, settings)?;
-        if parts.texts.len() != kind.texts().len() {
+        if parts.family.flows() || parts.texts.len() != kind.texts().len() {
             let found = format!(
-                "{} text encoders, and {} has {}",
+                "{} text encoders of CLIP, and {} is {} with {}",
                 kind.texts().len(),
                 config.display(),
+                parts.family.title(),
                 parts.texts.len()
             );
             return Err(unknown(&file, found, "the configuration of a checkpoint of its family"));
@@ -100,10 +101,12 @@ fn by_shapes(file: &Safetensors, kind: Kind, source: Source, settings: &Settings
     };
     unet.check(&file.path)?;
     let family = if kind == Kind::Xl { Family::Xl } else { Family::One };
-    let training = Training::new(&scheduler, &file.path)?;
+    let trained = Trained::OnTop(Training::new(&scheduler, &file.path)?);
     let vae = sizes.vae(kind)?;
     let (empty_is_zero, plain) = (kind == Kind::Xl, vec![vocab, merges]);
-    Ok(Parts { source, family, empty_is_zero, unet, vae, texts, scheduler, training, plain })
+    let usual = Usual::of_scheduler(&scheduler);
+    let net = NetConfig::Unet(unet);
+    Ok(Parts { source, family, empty_is_zero, net, vae, texts, sentences: None, usual, trained, plain })
 }
 
 fn unknown(file: &Safetensors, found: String, expected: &'static str) -> Flaw {
@@ -301,6 +304,9 @@ impl Sizes<'_> {
             latent_channels: self.side(&name("post_quant_conv.weight"), 1)?,
             norm_num_groups: GROUPS,
             scaling_factor: if kind == Kind::Xl { 0.130_25 } else { 0.182_15 },
+            shift_factor: None,
+            use_quant_conv: true,
+            use_post_quant_conv: true,
             force_upcast: true,
         })
     }

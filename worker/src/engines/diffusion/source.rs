@@ -3,13 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    config::{ScheduleConfig, TextConfig, UnetConfig, VaeConfig},
+    config::{TextConfig, UnetConfig, VaeConfig},
+    family::{Family, Guidance, Usual},
     flaw::Flaw,
     ldm::{self, Names},
     lora::{Network, Patches},
-    schedule::Training,
+    schedule::Trained,
+    transformers::{FLUX_SIDE, FluxConfig, PACKED, T5Config, ThreeConfig},
     weights::{self, Safetensors, Weights},
-    words::Family,
 };
 
 /// The usual name of a network's weights, and of a text encoder's.
@@ -27,6 +28,71 @@ pub struct TextPart {
     pub pad: Option<&'static str>,
 }
 
+/// The text encoder that reads whole sentences.
+pub struct Sentences {
+    /// Its sizes, and the folder of its tokenizer; none, where a checkpoint goes without it.
+    pub t5: Option<(T5Config, PathBuf)>,
+    /// Tokens that it reads.
+    pub length: usize,
+    /// Numbers of a word.
+    pub size: usize,
+}
+
+/// Sizes of the network that is asked at every step.
+pub enum NetConfig {
+    /// Of 1, 2 and XL.
+    Unet(UnetConfig),
+    /// Of Stable Diffusion 3.
+    Three(ThreeConfig),
+    /// Of Flux.
+    Flux(FluxConfig),
+}
+
+impl NetConfig {
+    /// Latents of a side of what the network sees as one place.
+    pub fn patch(&self) -> usize {
+        match self {
+            Self::Unet(_) => 1,
+            Self::Three(config) => config.patch_size,
+            Self::Flux(_) => PACKED,
+        }
+    }
+
+    /// Pixels of a side that it is at its best at, and of the longest that it can make, by those of a latent.
+    pub fn sides(&self, factor: usize) -> (usize, Option<usize>) {
+        match self {
+            Self::Unet(config) => (config.sample_size * factor, None),
+            Self::Three(config) => {
+                let longest = config.pos_embed_max_size * config.patch_size * factor;
+                (config.sample_size * factor, Some(longest))
+            }
+            Self::Flux(_) => (FLUX_SIDE, None),
+        }
+    }
+
+    /// What guidance is to it.
+    pub fn guidance(&self) -> Guidance {
+        match self {
+            Self::Unet(_) | Self::Three(_) => Guidance::Push,
+            Self::Flux(config) if config.guidance_embeds => Guidance::Told,
+            Self::Flux(_) => Guidance::Fixed,
+        }
+    }
+
+    /// Whether it sees a mask and what lies around it beside the latents.
+    pub fn sees_beside(&self) -> bool {
+        matches!(self, Self::Unet(config) if config.in_channels != config.out_channels)
+    }
+
+    /// Which network that is.
+    pub fn network(&self) -> Network {
+        match self {
+            Self::Unet(config) => Network::Unet(config.layers_per_block),
+            Self::Three(_) | Self::Flux(_) => Network::Transformer,
+        }
+    }
+}
+
 /// What there is to know of a checkpoint without its weights.
 pub struct Parts {
     /// Where its weights are.
@@ -36,17 +102,32 @@ pub struct Parts {
     /// Whether nothing to push away from is zeros.
     pub empty_is_zero: bool,
     /// Sizes of the network.
-    pub unet: UnetConfig,
+    pub net: NetConfig,
     /// Sizes of the network between pixels and latents.
     pub vae: VaeConfig,
-    /// Its text encoders.
+    /// Its text encoders of CLIP.
     pub texts: Vec<TextPart>,
-    /// Its scheduler.
-    pub scheduler: ScheduleConfig,
+    /// Its text encoder of T5, in families that have it.
+    pub sentences: Option<Sentences>,
+    /// What counts where nobody chooses.
+    pub usual: Usual,
     /// How it was trained.
-    pub training: Training,
+    pub trained: Trained,
     /// Small files, every byte of which counts.
     pub plain: Vec<PathBuf>,
+}
+
+impl Parts {
+    /// All its networks.
+    pub fn networks(&self) -> Vec<Network> {
+        let count = self.texts.len();
+        let mut networks = vec![self.net.network(), Network::Vae];
+        networks.extend((0..count).map(Network::TextOf));
+        if self.sentences.as_ref().is_some_and(|sentences| sentences.t5.is_some()) {
+            networks.push(Network::Sentences(count));
+        }
+        networks
+    }
 }
 
 /// Where weights are.
@@ -81,6 +162,8 @@ impl Source {
                     Network::Vae => Names::Vae { blocks: vae.block_out_channels.len() },
                     Network::Text => texts[0].clone(),
                     Network::TextOf(index) => texts[index].clone(),
+                    // No single file has these.
+                    Network::Transformer | Network::Sentences(_) => Names::Own,
                 };
                 Ok(Weights::within(file.clone(), names, patches))
             }
@@ -91,16 +174,12 @@ impl Source {
     ///
     /// # Errors
     /// As [`Self::weights`].
-    pub fn files(&self, texts: usize) -> Result<Vec<Arc<Safetensors>>, Flaw> {
+    pub fn files(&self, networks: &[Network]) -> Result<Vec<Arc<Safetensors>>, Flaw> {
         if let Self::File { file, .. } = self {
             return Ok(vec![file.clone()]);
         }
-        let mut paths = self.paths(Network::Unet(0))?;
-        paths.extend(self.paths(Network::Vae)?);
-        for text in 0..texts {
-            paths.extend(self.paths(Network::TextOf(text))?);
-        }
-        paths.iter().map(|path| Safetensors::open(path).map(Arc::new)).collect()
+        let paths = networks.iter().map(|network| self.paths(*network)).collect::<Result<Vec<_>, Flaw>>()?;
+        paths.iter().flatten().map(|path| Safetensors::open(path).map(Arc::new)).collect()
     }
 
     /// Whether any network asks for a tensor of that name: single files have others too, such as means over the training.
@@ -136,9 +215,12 @@ impl Source {
             Self::Folder { folder, variant } => {
                 let (part, stem) = match network {
                     Network::Unet(_) => ("unet".to_owned(), NETWORK),
+                    Network::Transformer => ("transformer".to_owned(), NETWORK),
                     Network::Vae => ("vae".to_owned(), NETWORK),
                     Network::Text | Network::TextOf(0) => ("text_encoder".to_owned(), TEXT),
-                    Network::TextOf(index) => (format!("text_encoder_{}", index + 1), TEXT),
+                    Network::TextOf(index) | Network::Sentences(index) => {
+                        (format!("text_encoder_{}", index + 1), TEXT)
+                    }
                 };
                 weights::files(&folder.join(part), stem, variant.as_deref())
             }

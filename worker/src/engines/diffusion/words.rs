@@ -4,7 +4,9 @@ use candle_core::{Error, Tensor};
 
 use super::{
     Result,
-    net::{Encoded, TextEncoder},
+    family::Family,
+    net::{Encoded, T5, TextEncoder},
+    pieces::Pieces,
     tokens::{Tokens, Window},
 };
 use crate::engines::neural::Pass;
@@ -26,23 +28,59 @@ pub struct Words {
 pub struct Condition {
     /// Words, (1, length, size).
     pub words: Tensor,
-    /// The prompt as a whole, (1, size), for XL.
+    /// Words of T5 that follow them, (1, length, size of words to the network), for Stable Diffusion 3.
+    pub more: Option<Tensor>,
+    /// The prompt as a whole, (1, size), for networks that are given it.
     pub pooled: Option<Tensor>,
 }
 
-/// Which layer's words a family goes by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
-    /// Stable Diffusion 1 and 2: the last layer of one encoder.
-    One,
-    /// XL: the layer before the last of each encoder, side by side.
-    Xl,
+impl Condition {
+    /// All words as the network gets them, (1, length, size).
+    ///
+    /// # Errors
+    /// Those of the device.
+    pub fn all(&self) -> Result<Tensor> {
+        let Some(more) = &self.more else {
+            return Ok(self.words.clone());
+        };
+        let missing = more.dim(2)?.saturating_sub(self.words.dim(2)?);
+        Tensor::cat(&[&self.words.pad_with_zeros(2, 0, missing)?, more], 1)
+    }
+
+    /// What `f` makes of each part.
+    fn map(&self, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Self> {
+        Ok(Self {
+            words: f(&self.words)?,
+            more: self.more.as_ref().map(&f).transpose()?,
+            pooled: self.pooled.as_ref().map(&f).transpose()?,
+        })
+    }
+
+    /// The sum of both, part by part.
+    fn plus(self, other: Self) -> Result<Self> {
+        let both = |a: Option<Tensor>, b: Option<Tensor>| a.zip(b).map(|(a, b)| a + b).transpose();
+        Ok(Self {
+            words: (self.words + other.words)?,
+            more: both(self.more, other.more)?,
+            pooled: both(self.pooled, other.pooled)?,
+        })
+    }
+}
+
+/// The encoder that reads whole sentences.
+pub enum Sentences {
+    /// T5 with its tokenizer.
+    T5(Pieces, T5),
+    /// None, in the place of which Stable Diffusion 3 has zeros: (1, length, size).
+    Zeros(Tensor),
 }
 
 /// The text encoders of a checkpoint.
 pub struct Texts {
-    /// Each with its tokenizer.
+    /// Those of CLIP, each with its tokenizer.
     pub encoders: Vec<(Tokens, TextEncoder)>,
+    /// That of T5, in families that have it.
+    pub sentences: Option<Sentences>,
     /// Which family it is.
     pub family: Family,
     /// Whether nothing to push away from is zeros and not an empty text.
@@ -57,6 +95,9 @@ impl Texts {
     pub fn check(&self, words: &[Words]) -> Result<(), String> {
         for one in words {
             let windows = self.windows(&one.text)?;
+            if let Some(Sentences::T5(pieces, _)) = &self.sentences {
+                pieces.of(&one.text)?;
+            }
             let count = windows.iter().map(Vec::len).max().unwrap_or(0);
             if count > MAX_WINDOWS {
                 return Err(format!(
@@ -79,16 +120,11 @@ impl Texts {
         let total: f64 = words.iter().map(|one| one.weight).sum();
         let mut sum: Option<Condition> = None;
         for (one, windows) in words.iter().zip(&texts) {
-            let part = self.text(windows, most, pass)?;
-            let weighted = |x: Tensor| x.affine(one.weight / total, 0.0);
-            let part =
-                Condition { words: weighted(part.words)?, pooled: part.pooled.map(weighted).transpose()? };
+            let part = self.text(&one.text, windows, most, pass)?;
+            let part = part.map(|x| x.affine(one.weight / total, 0.0))?;
             sum = Some(match sum {
                 None => part,
-                Some(sum) => Condition {
-                    words: (sum.words + part.words)?,
-                    pooled: sum.pooled.zip(part.pooled).map(|(a, b)| a + b).transpose()?,
-                },
+                Some(sum) => sum.plus(part)?,
             });
         }
         sum.ok_or_else(|| Error::Msg("there are no words to encode".to_owned()))
@@ -103,10 +139,7 @@ impl Texts {
         if !self.empty_is_zero || words.iter().any(|one| !one.text.trim().is_empty()) {
             return Ok(encoded);
         }
-        Ok(Condition {
-            words: encoded.words.zeros_like()?,
-            pooled: encoded.pooled.map(|pooled| pooled.zeros_like()).transpose()?,
-        })
+        encoded.map(Tensor::zeros_like)
     }
 
     /// The same length for all: those with fewer windows get empty ones.
@@ -128,14 +161,19 @@ impl Texts {
         Ok(())
     }
 
-    /// The windows of a text for each encoder.
+    /// The windows of a text for each encoder of CLIP; only the first, where that stands for the whole and T5 reads the rest.
     fn windows(&self, text: &str) -> Result<Vec<Vec<Window>>, String> {
-        self.encoders.iter().map(|(tokens, _)| tokens.windows(text)).collect()
+        let most = if self.family == Family::Flux { 1 } else { usize::MAX };
+        let windows = |tokens: &Tokens| {
+            let mut windows = tokens.windows(text)?;
+            windows.truncate(most);
+            Ok(windows)
+        };
+        self.encoders.iter().map(|(tokens, _)| windows(tokens)).collect()
     }
 
-    fn text(&self, windows: &[Vec<Window>], most: usize, pass: &Pass) -> Result<Condition> {
-        let mut sides = Vec::new();
-        let mut pooled = None;
+    fn text(&self, text: &str, windows: &[Vec<Window>], most: usize, pass: &Pass) -> Result<Condition> {
+        let (mut sides, mut wholes) = (Vec::new(), Vec::new());
         for ((tokens, encoder), windows) in self.encoders.iter().zip(windows) {
             let empty = tokens.windows("").map_err(Error::Msg)?;
             let padding = std::iter::repeat_n(&empty[0], most - windows.len());
@@ -144,14 +182,35 @@ impl Texts {
                 .chain(padding)
                 .map(|window| encoder.forward(&window.ids, window.end, pass))
                 .collect::<Result<_>>()?;
-            // XL has the whole from its last encoder; the first window stands for the prompt.
-            pooled = encoded[0].pooled.clone();
+            // The first window stands for the prompt.
+            wholes.push(encoded[0].whole.clone());
             let words = encoded.into_iter().map(|one| match self.family {
-                Family::One => one.last,
-                Family::Xl => one.before_last,
+                Family::One | Family::Flux => one.last,
+                Family::Xl | Family::Three => one.before_last,
             });
             sides.push(Tensor::cat(&words.collect::<Vec<_>>(), 1)?);
         }
-        Ok(Condition { words: Tensor::cat(&sides, 2)?, pooled })
+        let pooled = match self.family {
+            Family::One => None,
+            // XL has the whole from its last encoder.
+            Family::Xl | Family::Flux => wholes.pop(),
+            Family::Three => Some(Tensor::cat(&wholes, 1)?),
+        };
+        match (self.family, self.sentence(text, pass)?) {
+            (Family::Flux, Some(words)) => Ok(Condition { words, more: None, pooled }),
+            (_, more) => Ok(Condition { words: Tensor::cat(&sides, 2)?, more, pooled }),
+        }
+    }
+
+    /// A text by T5, or what stands in its place.
+    fn sentence(&self, text: &str, pass: &Pass) -> Result<Option<Tensor>> {
+        match &self.sentences {
+            None => Ok(None),
+            Some(Sentences::Zeros(zeros)) => Ok(Some(zeros.clone())),
+            Some(Sentences::T5(pieces, encoder)) => {
+                let ids = pieces.of(text).map_err(Error::Msg)?;
+                encoder.forward(&ids, pass).map(Some)
+            }
+        }
     }
 }

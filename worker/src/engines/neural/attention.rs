@@ -3,9 +3,13 @@
 use candle_core::{D, DType, Result, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use super::{Pass, layers::piece};
+use super::{
+    Pass,
+    layers::{piece, whole},
+};
 
-/// What each query draws from the values, by (batch, heads, length, size). `mask` is added to the scores, (length, length).
+/// What each query draws from the values, by (batch, heads, length, size). `mask` is added to the scores, (length, length) or
+/// (heads, length, length).
 pub fn attend(
     queries: &Tensor,
     keys: &Tensor,
@@ -26,16 +30,13 @@ pub fn attend(
         let count = rows.min(length - first);
         let scores = queries.narrow(2, first, count)?.contiguous()?.matmul(&keys)?.to_dtype(DType::F32)?;
         let scores = match mask {
-            Some(mask) => scores.broadcast_add(&mask.narrow(0, first, count)?)?,
+            Some(mask) => scores.broadcast_add(&mask.narrow(D::Minus2, first, count)?)?,
             None => scores,
         };
         let weights = softmax_last_dim(&scores)?.to_dtype(values.dtype())?;
         pieces.push(weights.matmul(&values)?);
     }
-    match pieces.as_slice() {
-        [only] => Ok(only.clone()),
-        pieces => Tensor::cat(pieces, 2),
-    }
+    whole(&pieces, 2)
 }
 
 /// (batch, length, heads × size) to (batch, heads, length, size).

@@ -1,6 +1,7 @@
-//! Convolutions that wrap around where they are asked to, and the embedding of numbers as waves.
+//! Convolutions that wrap around where they are asked to, products of matrices piece by piece, and the embedding of numbers as
+//! waves.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{DType, Device, Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Edge, Pass};
@@ -12,6 +13,48 @@ pub fn piece(device: &Device) -> usize {
         true => 16 << 20,
         false => 512 << 20,
     }
+}
+
+/// Most multiply-adds of matrix products at once on the CPU, for the same reason.
+const PRODUCTS: usize = 1 << 31;
+
+/// Pieces put together again along one side.
+pub fn whole(pieces: &[Tensor], side: usize) -> Result<Tensor> {
+    match pieces {
+        [only] => Ok(only.clone()),
+        pieces => Tensor::cat(pieces, side),
+    }
+}
+
+/// What `f` makes of tensors of equal length, (batch, length, …), so many places at a time that a run can end in between.
+/// `cost` is the multiply-adds that one place takes.
+///
+/// # Errors
+/// Those of `f`, and that of [`Pass::check`].
+pub fn by_places<const I: usize, const O: usize>(
+    inputs: [&Tensor; I],
+    cost: usize,
+    pass: &Pass,
+    f: impl Fn([Tensor; I]) -> Result<[Tensor; O]>,
+) -> Result<[Tensor; O]> {
+    let (batch, length) = (inputs[0].dim(0)?, inputs[0].dim(1)?);
+    let places = match inputs[0].device().is_cpu() {
+        true => (PRODUCTS / (batch * cost).max(1)).max(1),
+        false => length.max(1),
+    };
+    let mut pieces: [Vec<Tensor>; O] = std::array::from_fn(|_| Vec::new());
+    for first in (0..length).step_by(places) {
+        pass.check()?;
+        let mut part = inputs.map(Tensor::clone);
+        for x in &mut part {
+            *x = x.narrow(1, first, places.min(length - first))?.contiguous()?;
+        }
+        for (list, made) in pieces.iter_mut().zip(f(part)?) {
+            list.push(made);
+        }
+    }
+    let made: Vec<Tensor> = pieces.iter().map(|list| whole(list, 1)).collect::<Result<_>>()?;
+    made.try_into().map_err(|_| Error::Msg("pieces of a product are missing".to_owned()))
 }
 
 /// A convolution over rows and columns, as wide at its border as within.
@@ -56,10 +99,7 @@ impl Conv {
             let part = x.narrow(2, first * self.stride, needs)?;
             bands.push(part.conv2d(&self.weight, 0, self.stride, 1, 1)?.broadcast_add(&self.bias)?);
         }
-        match bands.as_slice() {
-            [only] => Ok(only.clone()),
-            bands => Tensor::cat(bands, 2),
-        }
+        whole(&bands, 2)
     }
 }
 

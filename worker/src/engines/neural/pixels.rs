@@ -146,27 +146,75 @@ pub fn grey((width, height): (u32, u32), device: &Device) -> Result<Tensor> {
 /// Rough colours of latents: a picture as small as they are. The factors are a linear fit, known from ComfyUI's
 /// `latent_formats.py`.
 pub struct Rough {
-    /// Red, green and blue of each of the four channels.
-    factors: [[f32; 3]; 4],
+    /// Red, green and blue of each channel.
+    factors: &'static [[f32; 3]],
+    /// What is added to each colour.
+    bias: [f32; 3],
 }
 
 /// Of Stable Diffusion 1 and 2.
 pub const ROUGH: Rough = Rough {
-    factors: [
+    factors: &[
         [0.3512, 0.2297, 0.3227],
         [0.3250, 0.4974, 0.2350],
         [-0.2829, 0.1762, 0.2721],
         [-0.2120, -0.2616, -0.7177],
     ],
+    bias: [0.0; 3],
 };
 /// Of XL.
 pub const ROUGH_XL: Rough = Rough {
-    factors: [
+    factors: &[
         [0.3651, 0.4232, 0.4341],
         [-0.2533, -0.0042, 0.1068],
         [0.1076, 0.1111, -0.0362],
         [-0.3165, -0.2492, -0.2188],
     ],
+    bias: [0.0; 3],
+};
+/// Of Stable Diffusion 3.
+pub const ROUGH_THREE: Rough = Rough {
+    factors: &[
+        [-0.0922, -0.0175, 0.0749],
+        [0.0311, 0.0633, 0.0954],
+        [0.1994, 0.0927, 0.0458],
+        [0.0856, 0.0339, 0.0902],
+        [0.0587, 0.0272, -0.0496],
+        [-0.0006, 0.1104, 0.0309],
+        [0.0978, 0.0306, 0.0427],
+        [-0.0042, 0.1038, 0.1358],
+        [-0.0194, 0.0020, 0.0669],
+        [-0.0488, 0.0130, -0.0268],
+        [0.0922, 0.0988, 0.0951],
+        [-0.0278, 0.0524, -0.0542],
+        [0.0332, 0.0456, 0.0895],
+        [-0.0069, -0.0030, -0.0810],
+        [-0.0596, -0.0465, -0.0293],
+        [-0.1448, -0.1463, -0.1189],
+    ],
+    bias: [0.2394, 0.2135, 0.1925],
+};
+/// Of Flux.
+pub const ROUGH_FLUX: Rough = Rough {
+    factors: &[
+        [-0.0346, 0.0244, 0.0681],
+        [0.0034, 0.0210, 0.0687],
+        [0.0275, -0.0668, -0.0433],
+        [-0.0174, 0.0160, 0.0617],
+        [0.0859, 0.0721, 0.0329],
+        [0.0004, 0.0383, 0.0115],
+        [0.0405, 0.0861, 0.0915],
+        [-0.0236, -0.0185, -0.0259],
+        [-0.0245, 0.0250, 0.1180],
+        [0.1008, 0.0755, -0.0421],
+        [-0.0515, 0.0201, 0.0011],
+        [0.0428, -0.0012, -0.0036],
+        [0.0817, 0.0765, 0.0749],
+        [-0.1264, -0.0522, -0.1103],
+        [-0.0280, -0.0881, -0.0499],
+        [-0.1262, -0.0982, -0.0778],
+    ],
+    bias: [-0.0329, -0.0718, -0.0851],
 };
 
 impl Rough {
@@ -176,12 +224,13 @@ impl Rough {
     /// [`Error::Msg`] if a number is none.
     pub fn pictures(&self, latents: &Tensor, longer: u32) -> Result<Vec<RgbImage>> {
         let factors: Vec<f32> = self.factors.iter().flatten().copied().collect();
-        let factors = Tensor::from_vec(factors, (4, 3), &Device::Cpu)?.t()?;
+        let factors = Tensor::from_vec(factors, (self.factors.len(), 3), &Device::Cpu)?.t()?;
+        let bias = Tensor::new(&self.bias, &Device::Cpu)?.reshape((3, 1, 1))?;
         let latents = latents.to_device(&Device::Cpu)?;
         let (rows, _, height, width) = latents.dims4()?;
         let one = |row: usize| {
             let colours = factors.matmul(&latents.i(row)?.flatten_from(1)?)?.reshape((3, height, width))?;
-            let small = picture(&colours)?;
+            let small = picture(&colours.broadcast_add(&bias)?)?;
             let scale = f64::from(longer) / height.max(width) as f64;
             let side = |side: usize| ((side as f64 * scale) as u32).max(1);
             Ok(image::imageops::resize(&small, side(width), side(height), FilterType::Triangle))

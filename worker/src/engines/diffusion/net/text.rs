@@ -14,8 +14,17 @@ pub struct Encoded {
     pub last: Tensor,
     /// Words before the last layer, (1, length, size).
     pub before_last: Tensor,
-    /// The text as a whole, (1, size), of encoders that project it.
-    pub pooled: Option<Tensor>,
+    /// The text as a whole, (1, size).
+    pub whole: Tensor,
+}
+
+/// What stands for a text as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whole {
+    /// The token that ends it.
+    End,
+    /// A projection of that.
+    Projected,
 }
 
 #[derive(Clone, Copy)]
@@ -48,7 +57,7 @@ pub struct TextEncoder {
 
 impl TextEncoder {
     /// Reads one.
-    pub fn new(config: &TextConfig, vb: VarBuilder) -> Result<Self> {
+    pub fn new(config: &TextConfig, whole: Whole, vb: VarBuilder) -> Result<Self> {
         let (size, inner) = (config.hidden_size, config.intermediate_size);
         let activation = match config.hidden_act.as_str() {
             "gelu" => Activation::Gelu,
@@ -59,10 +68,11 @@ impl TextEncoder {
                 )));
             }
         };
-        let projection = vb.contains_tensor("text_projection.weight");
         let projected = config.projection_dim.unwrap_or(size);
-        let projection =
-            projection.then(|| linear_no_bias(size, projected, vb.pp("text_projection"))).transpose()?;
+        let projection = match whole {
+            Whole::End => None,
+            Whole::Projected => Some(linear_no_bias(size, projected, vb.pp("text_projection"))?),
+        };
         let vb = vb.pp("text_model");
         let layer = |i: usize| {
             let vb = vb.pp("encoder.layers").pp(i);
@@ -103,9 +113,12 @@ impl TextEncoder {
             x = self.layer(layer, &before_last, &mask, pass)?;
         }
         let last = self.norm.forward(&x)?;
-        let pooled = self.projection.as_ref();
-        let pooled = pooled.map(|layer| layer.forward(&last.i((.., end))?)).transpose()?;
-        Ok(Encoded { last, before_last, pooled })
+        let whole = last.i((.., end))?;
+        let whole = match &self.projection {
+            Some(layer) => layer.forward(&whole)?,
+            None => whole,
+        };
+        Ok(Encoded { last, before_last, whole })
     }
 
     fn layer(&self, layer: &Layer, x: &Tensor, mask: &Tensor, pass: &Pass) -> Result<Tensor> {

@@ -5,7 +5,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::{GroupNorm, Linear, Module, VarBuilder, group_norm, linear};
 
 use super::{
-    Pass,
+    Given, Pass,
     layers::{Conv, waves},
     resnet::{Kind, Resnet, Upsample},
     transformer::{Projection, Size, Transformer},
@@ -15,14 +15,6 @@ use crate::engines::diffusion::config::UnetConfig;
 /// Sizes and places that XL is told of: original rows and columns, cropped from the top and the left, and rows and
 /// columns wanted; in pixels.
 const PLACES: usize = 6;
-
-/// What XL is told beside the words.
-pub struct Added {
-    /// The prompt as a whole, (batch, size).
-    pub pooled: Tensor,
-    /// Rows and columns of the picture in pixels.
-    pub size: (usize, usize),
-}
 
 struct Waves {
     size: usize,
@@ -85,17 +77,10 @@ impl Unet {
         })
     }
 
-    /// What the network says of `latents` (batch, channels, rows, columns) at a step of its training, with `words` (batch,
-    /// length, size) to go by. The same shape, with 4 channels.
-    pub fn forward(
-        &self,
-        latents: &Tensor,
-        step: f64,
-        words: &Tensor,
-        added: Option<&Added>,
-        pass: &Pass,
-    ) -> Result<Tensor> {
-        let time = self.embed(latents, step, added)?;
+    /// What the network says of `latents` (batch, channels, rows, columns) at a step of its training. The same shape, with 4
+    /// channels.
+    pub fn forward(&self, latents: &Tensor, step: f64, given: &Given, pass: &Pass) -> Result<Tensor> {
+        let (time, words) = (self.embed(latents, step, given)?, given.words);
         let mut x = self.conv_in.forward(latents, pass)?;
         let mut skips = vec![x.clone()];
         for block in &self.downs {
@@ -125,19 +110,19 @@ impl Unet {
     }
 
     /// The time and what else is told, (batch, size), with the activation that every block begins with.
-    fn embed(&self, latents: &Tensor, step: f64, added: Option<&Added>) -> Result<Tensor> {
+    fn embed(&self, latents: &Tensor, step: f64, given: &Given) -> Result<Tensor> {
         let (device, dtype) = (latents.device(), latents.dtype());
         let batch = latents.dim(0)?;
         let wave = waves(&[step], self.time.size, self.time.shift, device)?.to_dtype(dtype)?;
         let time = self.time.linear2.forward(&self.time.linear1.forward(&wave)?.silu()?)?;
         let time = time.repeat((batch, 1))?;
-        let Some(((size, linear1, linear2), added)) = self.added.as_ref().zip(added) else {
+        let Some((size, linear1, linear2)) = &self.added else {
             return time.silu();
         };
-        let (rows, columns) = (added.size.0 as f64, added.size.1 as f64);
+        let (rows, columns) = (given.size.0 as f64, given.size.1 as f64);
         let places: [f64; PLACES] = [rows, columns, 0.0, 0.0, rows, columns];
         let places = waves(&places, *size, 0.0, device)?.to_dtype(dtype)?.reshape((1, PLACES * size))?;
-        let told = Tensor::cat(&[&added.pooled, &places.repeat((batch, 1))?], 1)?;
+        let told = Tensor::cat(&[given.pooled()?, &places.repeat((batch, 1))?], 1)?;
         let told = linear2.forward(&linear1.forward(&told)?.silu()?)?;
         (time + told)?.silu()
     }

@@ -31,11 +31,11 @@ struct Encoder {
     middle: Middle,
     norm_out: GroupNorm,
     conv_out: Conv,
-    quant: Conv,
+    quant: Option<Conv>,
 }
 
 struct Decoder {
-    quant: Conv,
+    quant: Option<Conv>,
     conv_in: Conv,
     middle: Middle,
     blocks: Vec<(Vec<Resnet>, Option<Upsample>)>,
@@ -49,6 +49,7 @@ pub struct Vae {
     decoder: Decoder,
     channels: usize,
     scale: f64,
+    shift: f64,
 }
 
 impl Vae {
@@ -60,6 +61,7 @@ impl Vae {
             decoder: Decoder::new(config, kind, &vb)?,
             channels: config.latent_channels,
             scale: config.scaling_factor,
+            shift: config.shift_factor.unwrap_or(0.0),
         })
     }
 
@@ -84,13 +86,15 @@ impl Vae {
         }
         let x = encoder.middle.forward(&x, pass)?;
         let x = encoder.conv_out.forward(&encoder.norm_out.forward(&x)?.silu()?, pass)?;
-        encoder.quant.forward(&x, pass)?.narrow(1, 0, self.channels)?.affine(self.scale, 0.0)
+        let x = through(encoder.quant.as_ref(), x, pass)?;
+        x.narrow(1, 0, self.channels)?.affine(self.scale, -self.shift * self.scale)
     }
 
     /// Latents to pixels, mostly from -1 to 1.
     pub fn decode(&self, latents: &Tensor, pass: &Pass) -> Result<Tensor> {
         let decoder = &self.decoder;
-        let x = decoder.quant.forward(&latents.affine(1.0 / self.scale, 0.0)?, pass)?;
+        let x = latents.affine(1.0 / self.scale, self.shift)?;
+        let x = through(decoder.quant.as_ref(), x, pass)?;
         let mut x = decoder.middle.forward(&decoder.conv_in.forward(&x, pass)?, pass)?;
         for (resnets, up) in &decoder.blocks {
             for resnet in resnets {
@@ -104,11 +108,20 @@ impl Vae {
     }
 }
 
+/// Through a layer that not every network has.
+fn through(layer: Option<&Conv>, x: Tensor, pass: &Pass) -> Result<Tensor> {
+    match layer {
+        Some(layer) => layer.forward(&x, pass),
+        None => Ok(x),
+    }
+}
+
 impl Encoder {
     fn new(config: &VaeConfig, kind: Kind, vb: &VarBuilder) -> Result<Self> {
         let channels = &config.block_out_channels;
         let latents = 2 * config.latent_channels;
-        let quant = Conv::new(latents, latents, 1, 1, vb.pp("quant_conv"))?;
+        let quant = || Conv::new(latents, latents, 1, 1, vb.pp("quant_conv"));
+        let quant = config.use_quant_conv.then(quant).transpose()?;
         let vb = vb.pp("encoder");
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let block = |i: usize| {
@@ -134,7 +147,8 @@ impl Decoder {
     fn new(config: &VaeConfig, kind: Kind, vb: &VarBuilder) -> Result<Self> {
         let channels: Vec<usize> = config.block_out_channels.iter().rev().copied().collect();
         let latents = config.latent_channels;
-        let quant = Conv::new(latents, latents, 1, 1, vb.pp("post_quant_conv"))?;
+        let quant = || Conv::new(latents, latents, 1, 1, vb.pp("post_quant_conv"));
+        let quant = config.use_post_quant_conv.then(quant).transpose()?;
         let vb = vb.pp("decoder");
         let (first, last) = (channels[0], channels[channels.len() - 1]);
         let block = |i: usize| {

@@ -16,7 +16,8 @@ use super::*;
 use crate::engines::diffusion::{
     Result as Made,
     ldm::Part,
-    net::{TextEncoder, Unet, Vae},
+    net::{TextEncoder, Unet, Vae, Whole},
+    sampler::Sampler,
 };
 
 type Shapes = BTreeMap<String, Vec<usize>>;
@@ -51,8 +52,8 @@ impl SimpleBackend for Asked {
         Err(Error::Msg(name.to_owned()))
     }
 
-    fn contains_tensor(&self, name: &str) -> bool {
-        name == "text_projection.weight" && matches!(self.names, Names::OpenClip(_))
+    fn contains_tensor(&self, _: &str) -> bool {
+        false
     }
 }
 
@@ -68,7 +69,8 @@ fn shapes(unet: &UnetConfig, vae: &VaeConfig, texts: &[(TextConfig, Names)]) -> 
     Unet::new(unet, asked(Names::Unet { layers: unet.layers_per_block })).unwrap();
     Vae::new(vae, asked(Names::Vae { blocks: vae.block_out_channels.len() })).unwrap();
     for (config, names) in texts {
-        TextEncoder::new(config, asked(names.clone())).unwrap();
+        let whole = if matches!(names, Names::OpenClip(_)) { Whole::Projected } else { Whole::End };
+        TextEncoder::new(config, whole, asked(names.clone())).unwrap();
     }
     let made = shapes.lock().unwrap_or_else(PoisonError::into_inner);
     made.clone()
@@ -158,6 +160,13 @@ fn xl() -> (UnetConfig, Vec<(TextConfig, Names)>) {
     (unet(config), texts.into())
 }
 
+fn unet_of(parts: &Parts) -> &UnetConfig {
+    match &parts.net {
+        NetConfig::Unet(config) => config,
+        _ => panic!("a file has another network"),
+    }
+}
+
 #[test]
 fn published_checkpoints_are_known_by_their_shapes() {
     let inpainting = || (unet(json!({"in_channels": 9})), one().1);
@@ -169,13 +178,14 @@ fn published_checkpoints_are_known_by_their_shapes() {
     ] {
         let wanted = shapes(&network, &vae(), &texts);
         let parts = read_in(&write(&wanted, &json!({})), &json!({})).unwrap();
-        assert_eq!((parts.family, parts.unet.sample_size), (family, side), "{name}");
+        let found = unet_of(&parts);
+        assert_eq!((parts.family, found.sample_size), (family, side), "{name}");
         let blocks = 0..network.block_out_channels.len();
         let heads =
             |config: &UnetConfig| blocks.clone().map(|i| config.attention_head_dim.of(i)).collect::<Vec<_>>();
-        assert_eq!(heads(&parts.unet), heads(&network), "{name}");
-        assert_eq!(parts.unet.addition_time_embed_dim, network.addition_time_embed_dim, "{name}");
-        assert_eq!((parts.unet.norm_num_groups, parts.vae.norm_num_groups), (32, 32), "{name}");
+        assert_eq!(heads(found), heads(&network), "{name}");
+        assert_eq!(found.addition_time_embed_dim, network.addition_time_embed_dim, "{name}");
+        assert_eq!((found.norm_num_groups, parts.vae.norm_num_groups), (32, 32), "{name}");
         assert_eq!(parts.empty_is_zero, name == "XL");
         assert!((parts.vae.scaling_factor - if name == "XL" { 0.130_25 } else { 0.182_15 }).abs() < 1e-9);
         let left_out = usize::from(name == "2 base");
@@ -188,7 +198,7 @@ fn published_checkpoints_are_known_by_their_shapes() {
             *config = found.config.clone();
         }
         // The networks that follow ask for the very tensors that are there, but for the layer that is left out.
-        let asked = shapes(&parts.unet, &parts.vae, &texts);
+        let asked = shapes(found, &parts.vae, &texts);
         let beyond = |name: &&String| !name.contains("resblocks.23.") || left_out == 0;
         assert_eq!(
             asked.keys().collect::<Vec<_>>(),
@@ -205,7 +215,8 @@ fn what_the_network_says_is_read_from_the_file_or_the_settings() {
     let mut plain = shapes(&network, &vae(), &texts);
     let of = |shapes: &Shapes, metadata: Value, more: Value| {
         let parts = read_in(&write(shapes, &metadata), &more)?;
-        Ok::<_, Flaw>((parts.training.prediction, parts.scheduler.rescale_betas_zero_snr))
+        let highest = parts.trained.schedule(Sampler::Euler, 2, 1).levels[0].sigma;
+        Ok::<_, Flaw>((parts.trained.prediction(), highest > 1_000.0))
     };
     assert_eq!(of(&plain, json!({}), json!({})).unwrap(), (Prediction::Noise, false));
     let said = |kind: &str| json!({"modelspec.prediction_type": kind});
@@ -238,7 +249,7 @@ fn version_2_for_768_pixels_is_told_by_its_biases() {
         let halves: Vec<u8> = biases.flat_map(|bias| half::f16::from_f32(bias).to_le_bytes()).collect();
         std::os::unix::fs::FileExt::write_all_at(&file, &halves, at).unwrap();
         let parts = read_in(&folder, &json!({})).unwrap();
-        assert_eq!((parts.training.prediction, parts.unet.sample_size), (prediction, side));
+        assert_eq!((parts.trained.prediction(), unet_of(&parts).sample_size), (prediction, side));
     }
 }
 
