@@ -23,6 +23,7 @@ async fn what_a_family_cannot_do_is_no_input() {
         ("dev", [false, true, false], "--cfg 4"),
         ("schnell", [false, false, false], "figs --n 1"),
         ("sd15", [true, true, true], "--tile"),
+        ("lcm", [false, true, true], "--cfg 4"),
     ] {
         let spec = Subject::tiny(name).await.spec;
         check_spec(&spec).unwrap();

@@ -1,9 +1,10 @@
-"""Makes the tiny checkpoints of Stable Diffusion 3, 3.5 and Flux.1 in tiny/, and what diffusers computes with them.
+"""Makes the tiny checkpoints of Stable Diffusion 3, 3.5, Flux.1 and a latent consistency model in tiny/, and what diffusers
+computes with them.
 
 As make_tiny.py does for the older families, of which it takes the parts that are the same; diffusers is newer, since 0.31
 has no Stable Diffusion 3.5 Medium. `sd3` goes without T5, as its folder says; `sd35` has it, norms of queries and keys, and
-blocks whose picture also looks at itself alone; `dev` and `schnell` are Flux.1 with and without a guidance embedding. To
-make them again, or some of them by name:
+blocks whose picture also looks at itself alone; `dev` and `schnell` are Flux.1 with and without a guidance embedding; `lcm`
+is like 1.5, with one. To make them again, or some of them by name:
 
     python3.11 -m venv /tmp/newer
     /tmp/newer/bin/pip install torch==2.2.2 numpy==1.26.4 diffusers==0.32.2 transformers==4.46.3 tokenizers==0.20.3 \
@@ -23,16 +24,18 @@ import sentencepiece
 import torch
 from diffusers import (
     AutoencoderKL, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler,
-    FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline, FluxTransformer2DModel, SD3Transformer2DModel,
+    FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline, FluxTransformer2DModel, LatentConsistencyModelPipeline,
+    LCMScheduler, SD3Transformer2DModel,
     StableDiffusion3Img2ImgPipeline, StableDiffusion3InpaintPipeline, StableDiffusion3Pipeline,
 )
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5TokenizerFast
 
+import make_tiny
 from make_tiny import (
-    COLUMNS, HERE, NEGATIVE, PROMPT, ROWS, STEPS, as_img2img, noise, picture, randomise, save, square,
-    text_encoder, tokenizer,
+    COLUMNS, HERE, NEGATIVE, ORDINARY, PROMPT, ROWS, STEPS, as_img2img, drawn, noise, picture, randomise, save, square,
+    text_encoder, tokenizer, unet,
 )
 
 CHANNELS = 16
@@ -237,12 +240,33 @@ def flux(name, guidance, scheduler):
     sheet.save(folder)
 
 
+def lcm():
+    words, vocab = tokenizer(HERE / "lcm" / "tokenizer", "<|endoftext|>")
+    scheduler = LCMScheduler(**ORDINARY, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    pipe = LatentConsistencyModelPipeline(
+        vae=make_tiny.vae(0.18215), text_encoder=text_encoder(CLIPTextModel, vocab, 16, "quick_gelu"), tokenizer=words,
+        unet=unet(16, time_cond_proj_dim=12), scheduler=scheduler, safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    folder = save(pipe, "lcm")
+    sheet = {"noise": noise(1, 4, ROWS, COLUMNS)}
+    sheet |= {f"step.{i}": noise(1, 4, ROWS, COLUMNS) for i in range(STEPS)}
+    for guidance in (8.5, 1.5):
+        drawn.update(noises=[sheet[f"step.{i}"] for i in range(STEPS)], count=0)
+        sheet[f"txt2img.{guidance}"] = pipe(
+            prompt=PROMPT, guidance_scale=guidance, num_inference_steps=STEPS, latents=sheet["noise"], **SIZE,
+            output_type="latent").images
+    save_file({key: value.contiguous() for key, value in sheet.items()}, folder / "references.safetensors")
+    print("lcm", {key: round(float(value.std()), 3) for key, value in sheet.items()})
+
+
 DYNAMIC = dict(shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
 ALL = {
     "sd3": lambda: three("sd3", None),
     "sd35": lambda: three("sd35", 48, qk_norm="rms_norm", dual_attention_layers=(0, 1)),
     "dev": lambda: flux("dev", True, FlowMatchEulerDiscreteScheduler(**DYNAMIC)),
     "schnell": lambda: flux("schnell", False, FlowMatchEulerDiscreteScheduler(shift=1.0)),
+    "lcm": lcm,
 }
 
 if __name__ == "__main__":

@@ -221,9 +221,6 @@ impl UnetConfig {
         if let Some(other) = self.class_embed_type.as_deref() {
             return unsupported("class_embed_type", other);
         }
-        if self.time_cond_proj_dim.is_some() {
-            return unsupported("guidance embedding", "time_cond_proj_dim");
-        }
         if let Some(other) = self.addition_embed_type.as_deref().filter(|kind| *kind != "text_time") {
             return unsupported("addition_embed_type", other);
         }

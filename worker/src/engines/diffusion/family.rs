@@ -3,7 +3,7 @@
 use candle_core::DType;
 
 use super::{
-    config::{Prediction, ScheduleConfig, Spacing},
+    config::{Prediction, ScheduleConfig, Spacing, UnetConfig},
     sampler::Sampler,
     transformers::{FluxConfig, ThreeConfig},
 };
@@ -95,6 +95,8 @@ impl Usual {
     const ORDINARY: (u32, f64) = (25, 7.0);
     /// Of those that were distilled to few steps: <https://huggingface.co/stabilityai/sdxl-turbo>.
     const TURBO: (u32, f64) = (4, 1.0);
+    /// What diffusers takes for latent consistency models, which are told the guidance.
+    const CONSISTENT: (u32, f64) = (4, 8.5);
     /// What diffusers takes for Stable Diffusion 3, and what the authors of 3.5 recommend:
     /// <https://huggingface.co/stabilityai/stable-diffusion-3.5-large>.
     const THREE: (u32, f64) = (28, 7.0);
@@ -104,14 +106,18 @@ impl Usual {
     const DEV: (u32, f64) = (28, 3.5);
     const SCHNELL: (u32, f64) = (4, 1.0);
 
-    /// Of a scheduler of 1, 2 or XL. Checkpoints that were distilled to few steps say so in nothing but how it is set.
-    pub fn of_scheduler(config: &ScheduleConfig) -> Self {
+    /// Of 1, 2 or XL. Checkpoints that were distilled to few steps mostly say so in nothing but how their scheduler is set.
+    pub fn of_unet(net: &UnetConfig, config: &ScheduleConfig) -> Self {
         let turbo = config.timestep_spacing == Some(Spacing::Trailing)
             && config.class.starts_with("Euler")
             && config.prediction_type == Prediction::Noise
             && !config.rescale_betas_zero_snr;
         let turbo = turbo || config.class == "LCMScheduler";
-        let (steps, guidance) = if turbo { Self::TURBO } else { Self::ORDINARY };
+        let (steps, guidance) = match turbo {
+            true if net.time_cond_proj_dim.is_some() => Self::CONSISTENT,
+            true => Self::TURBO,
+            false => Self::ORDINARY,
+        };
         Self { steps, guidance, sampler: Sampler::of_class(&config.class) }
     }
 

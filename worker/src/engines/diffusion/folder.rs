@@ -59,9 +59,11 @@ pub fn read(folder: &Path, settings: &Settings) -> Result<Parts, Flaw> {
 
 fn family(index: &Index, folder: &Path) -> Result<Family, Flaw> {
     match index.class.as_str() {
-        "StableDiffusionPipeline" | "StableDiffusionImg2ImgPipeline" | "StableDiffusionInpaintPipeline" => {
-            Ok(Family::One)
-        }
+        "StableDiffusionPipeline"
+        | "StableDiffusionImg2ImgPipeline"
+        | "StableDiffusionInpaintPipeline"
+        | "LatentConsistencyModelPipeline"
+        | "LatentConsistencyModelImg2ImgPipeline" => Ok(Family::One),
         "StableDiffusionXLPipeline"
         | "StableDiffusionXLImg2ImgPipeline"
         | "StableDiffusionXLInpaintPipeline" => Ok(Family::Xl),
@@ -97,7 +99,8 @@ impl Reader<'_> {
                 let mut schedule: ScheduleConfig = config::read(&scheduler)?;
                 schedule.prediction_type = settings.prediction.unwrap_or(schedule.prediction_type);
                 let trained = Trained::OnTop(Training::new(&schedule, &scheduler)?);
-                return Ok((NetConfig::Unet(config), trained, Usual::of_scheduler(&schedule)));
+                let usual = Usual::of_unet(&config, &schedule);
+                return Ok((NetConfig::Unet(config), trained, usual));
             }
             Family::Three => {
                 let config: ThreeConfig = config::read(&file("transformer"))?;

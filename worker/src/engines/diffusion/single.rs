@@ -104,7 +104,7 @@ fn by_shapes(file: &Safetensors, kind: Kind, source: Source, settings: &Settings
     let trained = Trained::OnTop(Training::new(&scheduler, &file.path)?);
     let vae = sizes.vae(kind)?;
     let (empty_is_zero, plain) = (kind == Kind::Xl, vec![vocab, merges]);
-    let usual = Usual::of_scheduler(&scheduler);
+    let usual = Usual::of_unet(&unet, &scheduler);
     let net = NetConfig::Unet(unet);
     Ok(Parts { source, family, empty_is_zero, net, vae, texts, sentences: None, usual, trained, plain })
 }

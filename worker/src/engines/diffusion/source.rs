@@ -73,6 +73,7 @@ impl NetConfig {
     /// What guidance is to it.
     pub fn guidance(&self) -> Guidance {
         match self {
+            Self::Unet(config) if config.time_cond_proj_dim.is_some() => Guidance::Told,
             Self::Unet(_) | Self::Three(_) => Guidance::Push,
             Self::Flux(config) if config.guidance_embeds => Guidance::Told,
             Self::Flux(_) => Guidance::Fixed,

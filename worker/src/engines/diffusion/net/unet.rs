@@ -2,7 +2,7 @@
 //! <https://arxiv.org/abs/2307.01952>.
 
 use candle_core::{Result, Tensor};
-use candle_nn::{GroupNorm, Linear, Module, VarBuilder, group_norm, linear};
+use candle_nn::{GroupNorm, Linear, Module, VarBuilder, group_norm, linear, linear_no_bias};
 
 use super::{
     Given, Pass,
@@ -15,6 +15,9 @@ use crate::engines::diffusion::config::UnetConfig;
 /// Sizes and places that XL is told of: original rows and columns, cropped from the top and the left, and rows and
 /// columns wanted; in pixels.
 const PLACES: usize = 6;
+
+/// What guidance is multiplied with, so that it is as large as steps are.
+const PER_GUIDANCE: f64 = 1_000.0;
 
 struct Waves {
     size: usize,
@@ -33,6 +36,8 @@ struct Block {
 pub struct Unet {
     conv_in: Conv,
     time: Waves,
+    /// Of networks that are told the guidance: section 4.2 of <https://arxiv.org/abs/2310.04378>.
+    guidance: Option<(usize, Linear)>,
     added: Option<(usize, Linear, Linear)>,
     downs: Vec<Block>,
     middle: (Resnet, Transformer, Resnet),
@@ -55,6 +60,12 @@ impl Unet {
             }
             _ => None,
         };
+        let guidance = |size: usize| {
+            Ok::<_, candle_core::Error>((
+                size,
+                linear_no_bias(size, first, vb.pp("time_embedding.cond_proj"))?,
+            ))
+        };
         let middle = vb.pp("mid_block");
         Ok(Self {
             conv_in: Conv::new(config.in_channels, first, 3, 1, vb.pp("conv_in"))?,
@@ -64,6 +75,7 @@ impl Unet {
                 linear1: linear(first, 4 * first, vb.pp("time_embedding.linear_1"))?,
                 linear2: linear(4 * first, 4 * first, vb.pp("time_embedding.linear_2"))?,
             },
+            guidance: config.time_cond_proj_dim.map(guidance).transpose()?,
             added,
             downs: plan.downs(&vb.pp("down_blocks"))?,
             middle: (
@@ -113,7 +125,14 @@ impl Unet {
     fn embed(&self, latents: &Tensor, step: f64, given: &Given) -> Result<Tensor> {
         let (device, dtype) = (latents.device(), latents.dtype());
         let batch = latents.dim(0)?;
-        let wave = waves(&[step], self.time.size, self.time.shift, device)?.to_dtype(dtype)?;
+        let mut wave = waves(&[step], self.time.size, self.time.shift, device)?.to_dtype(dtype)?;
+        if let Some((size, layer)) = &self.guidance {
+            let told = waves(&[(given.guidance - 1.0) * PER_GUIDANCE], *size, 1.0, device)?;
+            // Here sines come first.
+            let halves = told.chunk(2, 1)?;
+            let told = Tensor::cat(&[&halves[1], &halves[0]], 1)?.to_dtype(dtype)?;
+            wave = (wave + layer.forward(&told)?)?;
+        }
         let time = self.time.linear2.forward(&self.time.linear1.forward(&wave)?.silu()?)?;
         let time = time.repeat((batch, 1))?;
         let Some((size, linear1, linear2)) = &self.added else {

@@ -124,6 +124,15 @@ fn pictures_are_begun_with_and_mended_as_in_diffusers() {
 }
 
 #[test]
+fn consistency_models_are_told_the_guidance_as_in_diffusers() {
+    let tiny = Tiny::open("lcm");
+    for guidance in [8.5, 1.5] {
+        let made = tiny.latents(&Made { guidance, ..made(Sampler::Lcm) });
+        tiny.check(&format!("txt2img.{guidance}"), &made);
+    }
+}
+
+#[test]
 fn loras_are_merged_as_in_diffusers() {
     for name in ["sd35", "dev"] {
         let tiny = Tiny::with_loras(name, &["peft"], &[("peft", 0.7)]);
