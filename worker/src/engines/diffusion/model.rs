@@ -103,9 +103,9 @@ impl Networks<'_> {
             empty_is_zero: checkpoint.empty_is_zero,
         };
         let net = match &checkpoint.net {
-            NetConfig::Unet(config) => Net::Unet(Unet::new(config, net)?),
-            NetConfig::Three(config) => Net::Three(Three::new(config, net)?),
-            NetConfig::Flux(config) => Net::Flux(Flux::new(config, net)?),
+            NetConfig::Unet(config) => Net::Unet(Box::new(Unet::new(config, net)?)),
+            NetConfig::Three(config) => Net::Three(Box::new(Three::new(config, net)?)),
+            NetConfig::Flux(config) => Net::Flux(Box::new(Flux::new(config, net)?)),
         };
         Ok((texts, net, Vae::new(&checkpoint.vae, vae)?))
     }
@@ -144,7 +144,7 @@ impl Networks<'_> {
         // The numbers of T5 are larger than this half precision goes.
         let own = if dtype == DType::F16 { DType::BF16 } else { dtype };
         let weights = self.weights(Network::Sentences(self.checkpoint.texts.len()), own)?;
-        Ok(Some(Sentences::T5(pieces, T5::new(config, dtype, weights)?)))
+        Ok(Some(Sentences::T5(Box::new((pieces, T5::new(config, dtype, weights)?)))))
     }
 }
 

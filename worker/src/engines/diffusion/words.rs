@@ -70,7 +70,7 @@ impl Condition {
 /// The encoder that reads whole sentences.
 pub enum Sentences {
     /// T5 with its tokenizer.
-    T5(Pieces, T5),
+    T5(Box<(Pieces, T5)>),
     /// None, in the place of which Stable Diffusion 3 has zeros: (1, length, size).
     Zeros(Tensor),
 }
@@ -95,8 +95,8 @@ impl Texts {
     pub fn check(&self, words: &[Words]) -> Result<(), String> {
         for one in words {
             let windows = self.windows(&one.text)?;
-            if let Some(Sentences::T5(pieces, _)) = &self.sentences {
-                pieces.of(&one.text)?;
+            if let Some(Sentences::T5(t5)) = &self.sentences {
+                t5.0.of(&one.text)?;
             }
             let count = windows.iter().map(Vec::len).max().unwrap_or(0);
             if count > MAX_WINDOWS {
@@ -207,7 +207,8 @@ impl Texts {
         match &self.sentences {
             None => Ok(None),
             Some(Sentences::Zeros(zeros)) => Ok(Some(zeros.clone())),
-            Some(Sentences::T5(pieces, encoder)) => {
+            Some(Sentences::T5(t5)) => {
+                let (pieces, encoder) = &**t5;
                 let ids = pieces.of(text).map_err(Error::Msg)?;
                 encoder.forward(&ids, pass).map(Some)
             }

@@ -54,11 +54,11 @@ impl Given<'_> {
 /// The network that is asked at every step.
 pub enum Net {
     /// Of 1, 2 and XL.
-    Unet(Unet),
+    Unet(Box<Unet>),
     /// Of Stable Diffusion 3.
-    Three(Three),
+    Three(Box<Three>),
     /// Of Flux.
-    Flux(Flux),
+    Flux(Box<Flux>),
 }
 
 impl Net {
