@@ -8,30 +8,33 @@ import pack
 from compose import Artist
 
 
-def vocabulary(things, names):
-    """The things of a configuration, all where `names` is None; one that is missing is an error."""
+def vocabulary(things, names, easy=False):
+    """The things of a configuration, all where `names` is None, with one drawing each where scenes are easy; one that is missing is
+    an error."""
     if names is None:
         return things
     known = {thing["name"]: thing for thing in things}
     missing = [name for name in names if name not in known]
     if missing:
         raise SystemExit(f"doodle: prepared data lacks {', '.join(missing)}; config.py names what prepare.py did not find")
-    return [known[name] for name in names]
+    if not easy:
+        return [known[name] for name in names]
+    return [{**known[name], "sprites": {style: numbers[:1] for style, numbers in known[name]["sprites"].items()}} for name in names]
 
 
 class Drawings:
     """What prepare.py wrote, with the things of one configuration."""
 
-    def __init__(self, folder, names):
+    def __init__(self, folder, config):
         self.sprites, self.boxes, self.scenery, found = pack.read(folder)
-        self.things = vocabulary(found, names)
+        self.things = vocabulary(found, config.things, config.easy)
 
 
 class Batches(Dataset):
     """`kind` is a method of `Grammar` that draws a scene; an item is (arrays for Canvas, token ids, mask)."""
 
     def __init__(self, drawings, tokens, config, seed, kind="train"):
-        self.artist, self.tokens, self.config, self.seed = Artist(drawings.things, drawings.boxes), tokens, config, seed
+        self.artist, self.tokens, self.config, self.seed = Artist(drawings.things, drawings.boxes, config.easy), tokens, config, seed
         self.draw = getattr(self.artist.grammar, kind)
 
     def __getitem__(self, number):

@@ -11,21 +11,26 @@ import torch.nn.functional as F
 
 import colours
 from grammar import MOST, PLACES, Grammar
-from layout import places
+from layout import places, snapped
 
 KINDS = {kind: index for index, kind in enumerate(PLACES)}
 LUMA = (0.299, 0.587, 0.114)
 # How much of a drawing's own colour is left when it is given another.
 KEPT = 0.1
+# Easy scenes have things on a grid of this many cells a side.
+CELLS = 8
+# The share of a place's views that they show.
+EASY_VIEWS = 0.17
 # Samples beside a drawing that a pixel can reach: a drawing shrinks to a tenth at most.
 MARGIN = 10
 
 
 class Artist:
-    """Turns scenes into arrays that `Canvas` draws. Runs anywhere; `things` and `boxes` as pack.read gives them."""
+    """Turns scenes into arrays that `Canvas` draws. Runs anywhere; `things` and `boxes` as pack.read gives them. `easy` scenes have
+    things on a grid, never mirrored, and the first few views of each place."""
 
-    def __init__(self, things, boxes):
-        self.things, self.boxes, self.grammar = things, boxes, Grammar(things)
+    def __init__(self, things, boxes, easy=False):
+        self.things, self.boxes, self.easy, self.grammar = things, boxes, easy, Grammar(things, easy)
 
     def arrays(self, scenes, seed):
         """Arrays for `Canvas`, one row for each scene; jitter follows from the seed. `what` is for who learns to see: the number of
@@ -40,7 +45,8 @@ class Artist:
             drawn = [random.choice(self.things[group.thing]["sprites"][scene.style]) for group in scene.groups]
             tint = [jittered(group.colour, random) if group.colour else None for group in scene.groups]
             for layer, place in enumerate(places(scene, [self.boxes[sprite][1] for sprite in drawn], random)):
-                flip = -1.0 if random.random() < 0.3 else 1.0
+                flip = -1.0 if not self.easy and random.random() < 0.3 else 1.0
+                place = snapped(place, CELLS) if self.easy else place
                 layers[row, layer] = (place.x, place.y, place.side, flip)
                 sprites[row, layer] = drawn[place.group]
                 group = scene.groups[place.group]
@@ -50,7 +56,7 @@ class Artist:
             if scene.place:
                 kinds[row] = KINDS[scene.place]
             fills[row] = ground(scene.fill, random)
-            variants[row] = (random.random(), random.random())
+            variants[row] = (random.random() * (EASY_VIEWS if self.easy else 1.0), random.random() * (0.5 if self.easy else 1.0))
         return {"layers": layers, "what": what, "sprites": sprites, "tints": tints, "kinds": kinds, "fills": fills, "variants": variants}
 
 

@@ -7,7 +7,8 @@ from chosen import FIRST, MANY
 
 @dataclass(frozen=True)
 class Shape:
-    """The network: `channels` and `blocks` for each level, from fine to coarse; attention from level `attends` on."""
+    """The network: `channels` and `blocks` for each level, from fine to coarse; attention from level `attends` on.
+    What it `predicts` is the "velocity" or the "picture", which says the velocity as well."""
 
     size: int = 128
     patch: int = 4
@@ -18,6 +19,7 @@ class Shape:
     embedding: int = 384
     text: int = 384
     text_blocks: int = 2
+    predicts: str = "velocity"
 
     def plain(self):
         """What JSON can hold; `Shape(**plain)` reads it."""
@@ -26,7 +28,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Config:
-    """A training run. `batch` pictures a step; rates are AdamW's; `things` restricts the vocabulary, None to all."""
+    """A training run. `batch` pictures a step; rates are AdamW's; `things` restricts the vocabulary, None to all; `easy` has scenes
+    that are fewer to learn. With `muon`, that teaches the matrices; with `reused`, each scene is learnt from about so many times (see
+    pool.py); over the share `cooling` of the minutes, at their end, rates fall to nothing. Times in training
+    `lean` towards noise where below 0."""
 
     shape: Shape
     things: tuple | None = None
@@ -39,13 +44,19 @@ class Config:
     clip: float = 1.0
     unconditional: float = 0.1
     tokens: int = 48
+    easy: bool = False
+    muon: float | None = None
+    reused: int = 0
+    cooling: float = 0.0
+    lean: float = -0.4
 
 
 CONFIGS = {
     "large": Config(Shape(), things=MANY),
     "small": Config(
-        Shape(size=64, patch=4, channels=(64, 96, 128), blocks=(2, 2, 1), attends=1, embedding=128, text_blocks=1),
-        things=FIRST, batch=32, rate=1e-3, distil_rate=3e-4, warmup=100, decay=0.995,
+        Shape(size=64, patch=8, channels=(128, 192), blocks=(1, 1), attends=0, embedding=256, text_blocks=0, predicts="picture"),
+        things=FIRST, batch=96, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
+        easy=True, muon=2e-3, reused=6, cooling=0.3, lean=-0.8,
     ),
     "tiny": Config(
         Shape(size=32, channels=(16, 32), blocks=(1, 1), attends=1, head=16, embedding=32, text_blocks=1),

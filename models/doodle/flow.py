@@ -8,36 +8,36 @@ do (shortcut models, https://arxiv.org/abs/2410.12557).
 
 import torch
 
-# Pixels side by side are alike, so that most is decided at high noise: times lean towards it.
-LEAN, SPREAD = -0.4, 1.0
+# Pixels side by side are alike, so that most is decided at high noise: times lean towards it (`lean` of config.py).
+SPREAD = 1.0
 # The strongest guidance that the second stage learns, and the shortest step but nothing.
 STRONGEST, SHORTEST = 6.0, 1 / 16
 LENGTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 
 
-def times(count, generator, device):
-    return torch.sigmoid(torch.randn(count, generator=generator, device=device) * SPREAD + LEAN)
+def times(count, generator, device, lean):
+    return torch.sigmoid(torch.randn(count, generator=generator, device=device) * SPREAD + lean)
 
 
 def wide(value):
     return value[:, None, None, None]
 
 
-def flow_loss(model, picture, text, generator):
+def flow_loss(model, picture, text, generator, lean):
     """The mean squared error of the velocity on the lines from noise to pictures. `text` is (states, mask)."""
     noise = torch.randn(picture.shape, generator=generator, device=picture.device)
-    time = times(len(picture), generator, picture.device)
+    time = times(len(picture), generator, picture.device, lean)
     x = wide(1 - time) * noise + wide(time) * picture
     found = model(x, time, torch.zeros_like(time), torch.ones_like(time), *text)
     return (found.float() - (picture - noise)).square().mean()
 
 
-def distil_loss(model, averaged, teacher, picture, text, empty, generator):
+def distil_loss(model, averaged, teacher, picture, text, empty, generator, lean):
     """Half of the batch learns the teacher's guided velocity, half that one step equals two of the averaged model's."""
     count, device = len(picture), picture.device
     noise = torch.randn(picture.shape, generator=generator, device=device)
     guidance = 1 + (STRONGEST - 1) * torch.rand(count, generator=generator, device=device)
-    time, half = times(count, generator, device), count // 2
+    time, half = times(count, generator, device, lean), count // 2
     step = torch.zeros_like(time)
     kinds = torch.randint(len(LENGTHS), (count - half,), generator=generator, device=device)
     step[half:] = torch.tensor(LENGTHS, device=device)[kinds]

@@ -34,6 +34,8 @@ PLACES = {
     "mountains": ("in the mountains", "before mountains"), "rain": ("in the rain", "on a rainy day"),
     "sky": ("in the sky", "among clouds", "in the clouds"), "room": ("in a room", "indoors"),
 }
+# What easy scenes keep to: see `Grammar`.
+EASY_STYLE, EASY_PLACES = "flat", ("night", "sea", "underwater", "snow", "desert", "meadow")
 MOST = 4
 # Out of a hundred combinations, how many are held out: of thing and colour, and of thing, relation and thing.
 COLOURED_OUT, RELATED_OUT = 8, 10
@@ -79,10 +81,10 @@ def held_out(scene, things):
 
 
 class Grammar:
-    """Draws scenes over `things`, as prepare.py wrote them."""
+    """Draws scenes over `things`, as prepare.py wrote them. Easy ones have fewer things at once, one style and few places."""
 
-    def __init__(self, things):
-        self.things = things
+    def __init__(self, things, easy=False):
+        self.things, self.easy = things, easy
 
     def train(self, random):
         """A scene without any combination that is held out."""
@@ -104,7 +106,8 @@ class Grammar:
         return self.told(self.scene(random), random)
 
     def scene(self, random):
-        kind = random.random()
+        # Easy scenes are those of one thing more often, and never those of the last kind.
+        kind = random.random() if not self.easy else max(random.uniform(-0.3, 0.84), 0.0)
         if kind < 0.34:
             groups, relation = [self.group(random, 1)], None
         elif kind < 0.52:
@@ -120,7 +123,7 @@ class Grammar:
             groups[-1].thing = random.randrange(len(self.things))
             groups[0].thing = random.randrange(len(self.things))
         place, fill = self.background(random, groups)
-        return Scene(groups, relation, place, fill, random.choice(tuple(STYLES)))
+        return Scene(groups, relation, place, fill, EASY_STYLE if self.easy else random.choice(tuple(STYLES)))
 
     def group(self, random, count):
         colour = random.choice(NAMES) if random.random() < 0.5 else None
@@ -128,7 +131,7 @@ class Grammar:
         return Group(random.randrange(len(self.things)), count, colour, size)
 
     def background(self, random, groups):
-        kind = random.random()
+        kind = random.random() * (0.75 if self.easy else 1.0)
         free = [name for name in NAMES if name not in {group.colour for group in groups}]
         if kind < 0.35:
             return None, ()
@@ -136,7 +139,7 @@ class Grammar:
             return None, (random.choice(free),)
         if kind < 0.6:
             return None, tuple(random.sample(free, 2))
-        return random.choice(tuple(PLACES)), ()
+        return random.choice(EASY_PLACES if self.easy else tuple(PLACES)), ()
 
     def told(self, scene, random):
         """The scene with a caption."""
@@ -183,7 +186,7 @@ class Grammar:
         return ""
 
     def styled(self, text, style, random):
-        if random.random() > 0.4:
+        if self.easy or random.random() > 0.4:
             return random.choice((text, text, text, f"a picture of {text}", f"a drawing of {text}"))
         word = random.choice(STYLES[style])
         return random.choice((f"{text}, {word}", f"{word} drawing of {text}", f"a {word} picture of {text}"))

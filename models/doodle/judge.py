@@ -150,7 +150,7 @@ def train(given, config):
     device, folder = torch.device(given.device), given.run or HERE / "runs" / given.config
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(given.seed)
-    drawings = Drawings(given.data, config.things)
+    drawings = Drawings(given.data, config)
     canvas = Canvas(drawings.sprites, drawings.scenery, config.shape.size, device)
     names = [thing["name"] for thing in drawings.things]
     judge = Judge(config.shape.size, len(names)).to(device)

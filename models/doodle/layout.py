@@ -21,6 +21,13 @@ class Place:
     side: float
 
 
+def snapped(place, cells):
+    """The place moved and resized so that its corners lie on a grid of `cells` cells a side: the same few pictures of each thing."""
+    side = max(round(place.side * cells), 2) / cells
+    x, y = (round((centre - side / 2) * cells) / cells + side / 2 for centre in (place.x, place.y))
+    return Place(place.group, x, y, side)
+
+
 def places(scene, heights, random):
     """The places of a scene's things in the order of drawing. `heights` has, for each group, its drawing's share of its square."""
     total = sum(group.count for group in scene.groups)

@@ -90,7 +90,7 @@ IRREGULAR = {
     "mouse": "mice", "goose": "geese", "ox": "oxen", "leaf": "leaves", "fish": "fish", "sheep": "sheep", "deer": "deer",
     "bison": "bison", "squid": "squid", "shrimp": "shrimp", "person": "people", "loaf": "loaves", "jeans": "jeans",
     "scissors": "scissors", "glasses": "glasses", "bread": "loaves of bread", "moose": "moose", "sunglasses": "sunglasses",
-    "foot": "feet", "tooth": "teeth", "wolf": "wolves", "cactus": "cacti", "scarf": "scarves", "calf": "calves",
+    "foot": "feet", "snowman": "snowmen", "tooth": "teeth", "wolf": "wolves", "cactus": "cacti", "scarf": "scarves", "calf": "calves",
 }
 
 

@@ -24,6 +24,8 @@ from batches import Batches, Drawings
 from compose import Canvas
 from config import CONFIGS
 from model import Doodle
+from muon import Muon
+from pool import SHARD, Pool
 from text import Tokens, encoder
 from turns import Turns
 
@@ -31,7 +33,7 @@ HERE = Path(__file__).parent
 STARTED = time.monotonic()
 # What writing the checkpoint, the weights and a sheet may take at the end.
 RESERVE_S = {"cpu": 40, "cuda": 12}
-LOGGED_EVERY = 50
+LOGGED_EVERY = 10
 
 
 def arguments():
@@ -39,6 +41,7 @@ def arguments():
     parser.add_argument("stage", choices=("flow", "distil"))
     parser.add_argument("--config", choices=CONFIGS, default="large")
     parser.add_argument("--data", type=Path, default=HERE / "data/prepared", help="what prepare.py wrote")
+    parser.add_argument("--pool", type=Path, help="folder of scenes drawn ahead; pool/ in the run's unless given")
     parser.add_argument("--run", type=Path, help="folder of the run; runs/CONFIG beside this file unless given")
     parser.add_argument("--weights", type=Path, help="folder for the weights; the run's unless given")
     parser.add_argument("--begin", type=Path, help="where the run has no checkpoint, begin with the weights in this folder")
@@ -62,7 +65,7 @@ class Run:
         self.folder = given.run or HERE / "runs" / given.config
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(given.seed)
-        drawings = Drawings(given.data, self.config.things)
+        drawings = Drawings(given.data, self.config)
         self.tokens = Tokens(given.data / "vocabulary.txt")
         self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
         self.encoder = encoder(given.data / "encoder.safetensors", self.device)
@@ -71,14 +74,17 @@ class Run:
         self.begin()
         self.averaged.requires_grad_(False)
         config = self.config if given.stage == "flow" else dataclasses.replace(self.config, unconditional=0.0)
-        self.batches = Batches(drawings, self.tokens, config, f"{given.seed} {given.stage}")
+        seed = f"{given.seed} {given.stage}"
+        self.batches = Batches(drawings, self.tokens, config, seed)
         self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
+        if config.reused:
+            shards = Batches(drawings, self.tokens, dataclasses.replace(config, batch=SHARD, unconditional=0.0), f"{given.seed} pool")
+            self.batches = Pool(given.pool or self.folder / "pool", shards, config, seed, self.made, self.empty)
 
     def begin(self):
         """Takes up the stage's checkpoint; a new stage begins with the weights of the stage before, with given ones, or at random."""
         rate = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=rate, weight_decay=self.config.weight_decay,
-                                           betas=(0.9, 0.98), fused=self.device.type == "cuda")
+        self.optimisers = optimisers(self.network, self.config, rate, self.device)
         state, before = self.checkpoint(self.given.stage), self.checkpoint("flow")
         if before:
             self.network.load_state_dict(before["averaged"])
@@ -94,7 +100,8 @@ class Run:
         if state:
             self.network.load_state_dict(state["network"])
             self.averaged.load_state_dict(state["averaged"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            for optimiser, kept in zip(self.optimisers, state["optimisers"]):
+                optimiser.load_state_dict(kept)
             self.step = state["step"]
 
     def checkpoint(self, stage):
@@ -109,23 +116,27 @@ class Run:
     def cast(self):
         return torch.autocast(self.device.type, torch.bfloat16) if self.given.precision == "bf16" else contextlib.nullcontext()
 
-    def advance(self, arrays, ids, mask):
-        """One step; its loss, still on the device."""
+    def made(self, arrays, ids, mask):
+        """The pictures of scenes and what their captions' words mean."""
+        with torch.no_grad():
+            return self.canvas(arrays), self.read(ids, mask)
+
+    def advance(self, picture, text, pace):
+        """One step with the rates times `pace`; its loss, still on the device."""
         generator = torch.Generator(self.device).manual_seed(self.given.seed * 1_000_003 + self.step)
-        picture = self.canvas(arrays)
-        text = self.read(ids, mask)
+        picture = picture.to(memory_format=torch.channels_last)
         with self.cast():
             if self.given.stage == "flow":
-                loss = flow.flow_loss(self.network, picture, text, generator)
+                loss = flow.flow_loss(self.network, picture, text, generator, self.config.lean)
             else:
-                loss = flow.distil_loss(self.network, self.averaged, self.teacher, picture, text, self.empty, generator)
+                loss = flow.distil_loss(self.network, self.averaged, self.teacher, picture, text, self.empty, generator, self.config.lean)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        for group in self.optimiser.param_groups:
-            full = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
-            group["lr"] = full * min(1.0, (self.step + 1) / self.config.warmup)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = group["full"] * min(pace, (self.step + 1) / self.config.warmup)
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
         self.step += 1
         # At first the average follows closely, else it would remember how it began.
         decay = min(self.config.decay, (1 + self.step) / (10 + self.step))
@@ -136,7 +147,7 @@ class Run:
     def save(self):
         """Writes checkpoint, weights and sheet."""
         state = {"network": self.network.state_dict(), "averaged": self.averaged.state_dict(),
-                 "optimiser": self.optimiser.state_dict(), "step": self.step}
+                 "optimisers": [optimiser.state_dict() for optimiser in self.optimisers], "step": self.step}
         checkpoint.save(self.folder / f"{self.given.stage}.pt", state)
         weights = self.given.weights or self.folder
         checkpoint.export(weights, self.given.config, self.averaged, self.step, self.given.stage)
@@ -152,6 +163,20 @@ class Run:
             return flow.sample(self.averaged, noise, text, self.empty, steps, guidance, self.given.stage == "distil")
 
 
+def optimisers(network, config, rate, device):
+    """AdamW, or with `config.muon` Muon for the matrices within the network and AdamW for the rest. `full` is what rates go up to."""
+    inner = [name for name, parameter in network.named_parameters()
+             if config.muon and parameter.dim() > 1 and name.split(".")[0] not in ("enter", "leave", "embed", "pooled")]
+    chosen = {True: [], False: []}
+    for name, parameter in network.named_parameters():
+        chosen[name in inner].append(parameter)
+    found = [torch.optim.AdamW([{"params": chosen[False], "full": rate}], lr=rate, weight_decay=config.weight_decay,
+                               betas=(0.9, 0.98), fused=device.type == "cuda")]
+    if inner:
+        found.append(Muon([{"params": chosen[True], "full": config.muon}], lr=config.muon, weight_decay=config.weight_decay))
+    return found
+
+
 def main():
     given = arguments()
     if given.threads:
@@ -163,8 +188,11 @@ def main():
     log, saved = Log(run.folder / f"{given.stage}.csv"), time.monotonic()
     until = STARTED + given.minutes * 60 - RESERVE_S[run.device.type]
     for batch in loader:
+        left = (until - time.monotonic()) / 60
+        pace = min(1.0, max(left, 0.0) / (run.config.cooling * given.minutes)) if run.config.cooling else 1.0
         with turns.step():
-            log.add(run.advance(*batch), run.step, run.config.batch)
+            picture, text = batch if run.config.reused else run.made(*batch)
+            log.add(run.advance(picture, text, pace), run.step, run.config.batch)
         if time.monotonic() > until:
             break
         if time.monotonic() - saved > given.every * 60:
