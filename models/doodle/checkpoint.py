@@ -1,7 +1,8 @@
 """What a training run leaves on disk: a checkpoint to go on from, and weights to draw with.
 
 Weights are the averaged network's in half precision, in parts that each stay below 16 MB. Every part's header says the
-network's shape (`shape`, JSON), whether it was distilled (`stage`) and after how many steps (`step`).
+network's shape (`shape`, JSON), whether it was distilled (`stage`), after how many steps (`step`), and which things it knows
+(`things`, JSON; none where they are too many to be named).
 """
 
 import json
@@ -30,12 +31,14 @@ def load(path, device):
     return torch.load(path, map_location=device, weights_only=True) if path.is_file() else None
 
 
-def export(folder, name, network, step, stage):
+def export(folder, name, network, step, stage, things=()):
     """Writes the weights as NAME-1-of-N.safetensors … and removes what was there under the name."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{name}-*-of-*.safetensors"):
         old.unlink()
     header = {"shape": json.dumps(network.shape.plain()), "step": str(step), "stage": stage}
+    if things:
+        header["things"] = json.dumps(things)
     parts = [{}]
     for key, tensor in network.state_dict().items():
         tensor = tensor.detach().to("cpu", torch.float16).contiguous()

@@ -54,9 +54,9 @@ class Config:
 CONFIGS = {
     "large": Config(Shape(), things=MANY),
     "small": Config(
-        Shape(size=64, patch=8, channels=(128, 192), blocks=(1, 1), attends=0, embedding=256, text_blocks=0, predicts="picture"),
-        things=FIRST, batch=96, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
-        easy=True, muon=2e-3, reused=6, cooling=0.3, lean=-0.8,
+        Shape(size=64, patch=8, channels=(96, 128), blocks=(1, 1), attends=0, embedding=192, text_blocks=0, predicts="picture"),
+        things=FIRST, batch=32, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
+        easy=True, muon=2e-3, reused=20, cooling=0.3, lean=-0.8,
     ),
     "tiny": Config(
         Shape(size=32, channels=(16, 32), blocks=(1, 1), attends=1, head=16, embedding=32, text_blocks=1),

@@ -2,8 +2,8 @@
 
     python models/doodle/reference.py
 
-Writes into worker/tests/doodle/, always the same: tiny-1-of-1.safetensors with references.safetensors, and
-whole-1-of-1.safetensors, which takes the encoder's states as they are and makes a whole engine.
+Writes into worker/tests/doodle/, always the same: tiny-1-of-1.safetensors and guided-1-of-1.safetensors with
+references.safetensors, and whole-1-of-1.safetensors. The last two take the encoder's states and make a whole engine, distilled or not.
 """
 
 import json
@@ -24,10 +24,11 @@ PREPARED = HERE / "data/prepared"
 FOLDER = HERE.parent.parent / "worker/tests/doodle"
 SHAPE = Shape(size=16, patch=2, channels=(16, 32), blocks=(1, 2), attends=1, head=16, embedding=32, text=64, text_blocks=1)
 WHOLE = Shape(size=32, patch=2, channels=(16, 32), blocks=(2, 2), attends=1, head=16, embedding=32, text_blocks=0)
+GUIDED = Shape(size=16, patch=4, channels=(16, 32), blocks=(1, 1), attends=0, head=16, embedding=32, text_blocks=0, predicts="picture")
 TIME, STEP, GUIDANCE, STEPS = 0.3, 0.25, 2.5, 4
 
 
-def exported(name, shape):
+def exported(name, shape, stage="distil"):
     """A network of random weights, written."""
     torch.manual_seed(3)
     network = Doodle(shape).eval()
@@ -35,7 +36,7 @@ def exported(name, shape):
         for parameter in network.parameters():
             # What is silent before training is not, so that every layer counts; halves are what the weights hold.
             parameter.copy_((torch.randn_like(parameter) * (parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1)).half().float())
-    checkpoint.export(FOLDER, name, network, 1, "distil")
+    checkpoint.export(FOLDER, name, network, 1, stage)
     return network
 
 
@@ -50,6 +51,12 @@ def main():
             network.tile(name == "wrap")
             out[f"velocity_{name}"] = network(noise, *moment, *text)
             out[f"picture_{name}"] = flow.sample(network, noise, text, None, STEPS, GUIDANCE, True)
+    network = exported("guided", GUIDED, "flow")
+    states, noise = torch.randn(2, 5, GUIDED.text), torch.randn(1, 3, 16, 16)
+    text, blank = ((row[None], torch.ones(1, 5, dtype=torch.bool)) for row in states)
+    with torch.no_grad():
+        picture = flow.sample(network, noise, text, blank, STEPS, GUIDANCE, False)
+    out |= {"guided_noise": noise, "guided_states": states, "guided_picture": picture}
     texts = [str(text) for text in np.load(HERE / "reference.npz")["texts"]]
     ids, mask = Tokens(PREPARED / "vocabulary.txt").batch(texts, 64)
     out["encoder_ids"], out["encoder_states"] = ids, encoder(PREPARED / "encoder.safetensors", "cpu")(ids, mask)

@@ -11,6 +11,12 @@ PROMPTS = (
     "a purple fish under water", "a dog to the left of a tree", "a moon above a castle at night", "a pizza and a doughnut, flat style",
     "a pink rabbit in front of a house", "a big elephant in the desert", "a sailboat at sea, soft 3D", "four apples",
 )
+# For configurations of easy scenes.
+EASY_PROMPTS = (
+    "a cat", "a red car", "a blue cat at night", "three yellow stars on a black background", "a frog", "two penguins in the snow",
+    "a house in a meadow", "a rocket", "a purple fish under water", "a dog to the left of a tree", "a castle at night", "a pizza",
+    "a pink rabbit on white", "a big elephant in the desert", "a green robot", "two red apples",
+)
 # Side of a picture on the sheet and height of the words below, in pixels; pictures in a row.
 SIDE, WORDS, COLUMNS = 128, 34, 4
 

@@ -1,5 +1,6 @@
 """Checks of doodle's own parts: `python -m unittest discover models/doodle`. Those that need prepared data say so and are skipped."""
 
+import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,13 @@ from PIL import Image
 
 import checkpoint
 import colours
+import compose
 import evaluate
 import flow
 import grammar
+import muon
 import pack
+import pool
 import things
 from compose import Artist, Canvas
 from config import CONFIGS
@@ -71,6 +75,17 @@ class Layouts(unittest.TestCase):
             claims += [claim for kind in ("thing", "count", "four", "relation") for claim in evaluate.verdict(scene, found)[kind]]
         self.assertTrue(all(claims))
 
+    def test_easy_things_stand_on_a_grid_and_as_the_caption_claims(self):
+        artist, random, claims = Artist(THINGS, np.ones((5, 2)), easy=True), Random(2), []
+        scenes = [artist.grammar.scene(random) for _ in range(500)]
+        made = artist.arrays(scenes, 0)
+        for scene, layers, what in zip(scenes, made["layers"], made["what"]):
+            found = [(thing, 0, x, y) for (x, y, _, _), (thing, _) in zip(layers, what) if thing >= 0]
+            corners = (layers[what[:, 0] >= 0][:, :2] - layers[what[:, 0] >= 0][:, 2:3] / 2) * compose.CELLS
+            self.assertLess(np.abs(corners - corners.round()).max(), 1e-3)
+            claims += [claim for kind in ("thing", "count", "four", "relation") for claim in evaluate.verdict(scene, found)[kind]]
+        self.assertGreater(sum(claims) / len(claims), 0.98)
+
     def test_too_many_things_are_refused(self):
         with self.assertRaisesRegex(ValueError, "at most 4 things, not 5"):
             places(Scene([Group(0, count=5)]), [1.0], Random(0))
@@ -119,6 +134,13 @@ class Networks(unittest.TestCase):
         found = self.network(x, one / 2, one * 0, one, *self.text)
         longer = flow.stretched(self.text, 2, 9)
         self.assertLess((self.network(x, one / 2, one * 0, one, *longer) - found).abs().max().item(), 1e-5)
+
+    def test_a_predicted_picture_says_the_velocity(self):
+        x, one = torch.randn(2, 3, 32, 32), torch.ones(2)
+        other = Doodle(dataclasses.replace(self.shape, predicts="picture"))
+        other.load_state_dict(self.network.state_dict())
+        picture, velocity = (network(x, one / 4, one * 0, one, *self.text) for network in (self.network, other))
+        self.assertTrue(torch.allclose(x + velocity * 0.75, picture, atol=1e-4))
 
     def test_a_tile_wraps_around(self):
         x, one = torch.randn(1, 3, 16, 16), torch.ones(1)
@@ -173,6 +195,28 @@ class Words(unittest.TestCase):
 
 
 class Training(unittest.TestCase):
+    def test_a_balanced_matrix_stretches_all_ways_alike(self):
+        for shape in ((8, 30), (30, 8)):
+            stretches = torch.linalg.svdvals(muon.balanced(torch.randn(shape, generator=torch.Generator().manual_seed(1))))
+            self.assertTrue(0.5 < stretches.min() < stretches.max() < 1.3, stretches)
+
+    def test_what_a_step_learns_from_follows_from_its_number(self):
+        def make(number):
+            states = torch.full((pool.SHARD, 5, 2), number + 0.5)
+            return torch.full((pool.SHARD, 3, 2, 2), number / 100), (states, torch.ones(pool.SHARD, 5, dtype=torch.bool))
+        config = dataclasses.replace(CONFIGS["small"], batch=64, reused=2)
+        empty = torch.zeros(1, 2, 2), torch.ones(1, 2, dtype=torch.bool)
+        with tempfile.TemporaryDirectory() as folder:
+            each = [pool.Pool(Path(folder), [(number,) for number in range(20)], config, 0, make, empty) for _ in range(2)]
+            for step in (3, 40):
+                (ours, text), (theirs, _) = (one[step] for one in each)
+                self.assertTrue(torch.equal(ours, theirs))
+                drawn = (ours[:, 0, 0, 0] * 100).round()
+                self.assertEqual(len(drawn.unique()), pool.FIRST + step * 64 // (2 * pool.SHARD))
+                wordless = text[1].sum(1) == 2
+                self.assertTrue(0 < wordless.sum() < 20)
+                self.assertTrue(torch.equal(text[0][~wordless, 0, 0], drawn[~wordless] + 0.5))
+
     @prepared
     def test_a_run_that_was_stopped_gives_the_same_weights(self):
         with tempfile.TemporaryDirectory() as folder:

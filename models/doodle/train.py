@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 STARTED = time.monotonic()
 # What writing the checkpoint, the weights and a sheet may take at the end.
 RESERVE_S = {"cpu": 40, "cuda": 12}
-LOGGED_EVERY = 10
+LOGGED_EVERY = 50
 
 
 def arguments():
@@ -150,9 +150,10 @@ class Run:
                  "optimisers": [optimiser.state_dict() for optimiser in self.optimisers], "step": self.step}
         checkpoint.save(self.folder / f"{self.given.stage}.pt", state)
         weights = self.given.weights or self.folder
-        checkpoint.export(weights, self.given.config, self.averaged, self.step, self.given.stage)
-        pictures = self.drawn(sheet.PROMPTS, steps=8 if self.given.stage == "distil" else 24, guidance=3.0)
-        sheet.write(weights / f"{self.given.config}-{self.given.stage}.webp", pictures, sheet.PROMPTS)
+        checkpoint.export(weights, self.given.config, self.averaged, self.step, self.given.stage, self.config.things if self.config.easy else ())
+        prompts = sheet.EASY_PROMPTS if self.config.easy else sheet.PROMPTS
+        pictures = self.drawn(prompts, steps=8 if self.given.stage == "distil" else 24, guidance=3.0)
+        sheet.write(weights / f"{self.given.config}-{self.given.stage}.webp", pictures, prompts)
 
     def drawn(self, prompts, steps, guidance):
         """A picture for each prompt, always from the same noise."""
@@ -183,7 +184,7 @@ def main():
         torch.set_num_threads(given.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
     run, turns = Run(given), Turns(given.lock)
-    loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=given.workers,
+    loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=0 if run.config.reused else given.workers,
                         pin_memory=run.device.type == "cuda")
     log, saved = Log(run.folder / f"{given.stage}.csv"), time.monotonic()
     until = STARTED + given.minutes * 60 - RESERVE_S[run.device.type]

@@ -22,7 +22,10 @@ use crate::{
 
 /// The engine and its folder.
 async fn subject() -> (Subject, TempDir) {
-    let folder = doodle_files::folder();
+    subject_of(doodle_files::folder()).await
+}
+
+async fn subject_of(folder: TempDir) -> (Subject, TempDir) {
     let engine = doodle_files::engine(&folder);
     let [spec] = engine.discover().await.unwrap().try_into().unwrap();
     (Subject { engine, spec, shelf: Vec::new() }, folder)
@@ -76,6 +79,18 @@ async fn words_seeds_and_steps_make_the_picture() {
     let light = draw(&subject, &recipe(&subject, "cat::1 dog::3", &json!({}))).await.remove(0);
     let cat = draw(&subject, &recipe(&subject, "cat", &json!({}))).await.remove(0);
     assert!(apart(&heavy, &cat) < apart(&light, &cat), "what counts more is nearer");
+}
+
+#[tokio::test]
+async fn weights_that_were_not_distilled_take_more_steps_and_are_guided() {
+    let (subject, _folder) = subject_of(doodle_files::folder_of("guided")).await;
+    check_spec(&subject.spec).unwrap();
+    let usual = recipe(&subject, "a blue cat", &json!({}));
+    assert_eq!(usual.params["steps"], json!(12));
+    let usual = draw(&subject, &usual).await.remove(0);
+    for inputs in [json!({"steps": 20}), json!({"guidance_scale": 1.0}), json!({"guidance_scale": 4.0})] {
+        assert_ne!(draw(&subject, &recipe(&subject, "a blue cat", &inputs)).await[0], usual, "{inputs}");
+    }
 }
 
 #[tokio::test]

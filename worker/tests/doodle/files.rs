@@ -10,10 +10,15 @@ const ENCODER: [&str; 2] = ["minilm-l6-v2.safetensors", "minilm-l6-v2.txt"];
 
 /// All that it needs.
 pub fn folder() -> TempDir {
+    folder_of("whole")
+}
+
+/// With the network of a name.
+pub fn folder_of(network: &str) -> TempDir {
     let folder = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     std::fs::copy(
-        here.join("../worker/tests/doodle/whole-1-of-1.safetensors"),
+        here.join(format!("../worker/tests/doodle/{network}-1-of-1.safetensors")),
         folder.path().join("doodle-1-of-1.safetensors"),
     )
     .unwrap();

@@ -49,8 +49,10 @@ pub fn draw(
     let failed = |error| broken_off(error, context);
     check(model, &request.words)?;
     let words = meaning(model, &request.words, &pass).map_err(failed)?;
+    let wordless = Words { text: String::new(), weight: 1.0 };
+    let blank = (!model.distilled).then(|| meaning(model, &[wordless], &pass)).transpose().map_err(failed)?;
     let small = original.map(|original| original.shrunk(model.network.size() as u32));
-    let artist = Artist { model, request, words, original: small.as_ref(), pass: &pass };
+    let artist = Artist { model, request, words, blank, original: small.as_ref(), pass: &pass };
     let count = request.grains.len();
     let mut progress = Progress { all: count * (artist.steps().len() + ENLARGING), ..Progress::default() };
     let side = PREVIEW / pictures::columns(count as u32);
@@ -119,6 +121,8 @@ struct Artist<'a> {
     model: &'a Model,
     request: &'a Request,
     words: Tensor,
+    /// What no words at all mean, for a network that has no guidance built in.
+    blank: Option<Tensor>,
     /// In the network's size.
     original: Option<&'a Pixels>,
     pass: &'a Pass<'a>,
@@ -155,7 +159,11 @@ impl Artist<'_> {
         for at in steps {
             let time = at as f64 * step;
             let moment = Moment { time, step, guidance: shape.guidance };
-            let velocity = self.model.network.velocity(&x, moment, &self.words, self.pass)?;
+            let network = &self.model.network;
+            let velocity = match &self.blank {
+                Some(blank) => network.guided(&x, moment, &self.words, blank, self.pass)?,
+                None => network.velocity(&x, moment, &self.words, self.pass)?,
+            };
             let clean = (&x + (&velocity * (1.0 - time))?)?.clamp(-1.0, 1.0)?;
             x = (x + (velocity * step)?)?;
             if let Some((original, mask)) = original.as_ref().zip(mask.as_ref()) {

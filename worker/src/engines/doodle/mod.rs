@@ -31,7 +31,7 @@ const EXAMPLES: [&str; 4] = [
     "a blue cat next to two trees at night",
     "three yellow stars on a black background",
     "a green frog on a mushroom",
-    "two penguins in the snow, soft 3D",
+    "two penguins in the snow",
 ];
 
 /// The engine.
@@ -68,14 +68,23 @@ impl DoodleEngine {
     }
 }
 
+/// What members read about it.
+fn card(things: &[String]) -> String {
+    let card = include_str!("card.md").trim();
+    match things.is_empty() {
+        true => card.to_owned(),
+        false => format!("{card}\n\nThings it can draw: {}.", things.join(", ")),
+    }
+}
+
 fn spec(files: &Files) -> ModelSpec {
     ModelSpec {
         name: "doodle".to_owned(),
         title: "Doodle".to_owned(),
-        card: include_str!("card.md").trim().to_owned(),
+        card: card(&files.header.things),
         license: "MIT OR Apache-2.0".to_owned(),
         media: Media::Image,
-        schema: request::schema(),
+        schema: request::schema(files.header.distilled),
         fingerprint: files.fingerprint,
         // A guess for two cores, until the hub has measured.
         cost: Cost { fixed: 1.5, per_megapixel: 0.0, per_token: 0.0, load: files.bytes as f64 / 1e8 },
@@ -106,7 +115,7 @@ impl Engine for DoodleEngine {
         let model = self.model(files).await?.clone();
         let pixels = match &request.shape.original {
             Some(original) => {
-                let side = files.shape.size as u32 * draw::TIMES;
+                let side = files.header.shape.size as u32 * draw::TIMES;
                 Some(original.pixels((side, side), context).await?)
             }
             None => None,

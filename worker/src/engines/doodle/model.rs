@@ -36,8 +36,8 @@ pub struct Files {
     /// The network's weights, in parts.
     parts: Vec<PathBuf>,
     folder: PathBuf,
-    /// What the network is.
-    pub shape: Shape,
+    /// What the weights say of the network.
+    pub header: Header,
     /// Says which files these are.
     pub fingerprint: Digest,
     /// Bytes that have to be read.
@@ -60,8 +60,8 @@ impl Files {
         if count != Some(parts.len()) {
             return Err(format!("{}: of its parts {} are there", first.display(), parts.len()));
         }
-        let shape =
-            Safetensors::open(first).map_err(|flaw| flaw.to_string()).and_then(|part| shape_of(&part))?;
+        let header =
+            Safetensors::open(first).map_err(|flaw| flaw.to_string()).and_then(|part| Header::of(&part))?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(VERSION.as_bytes());
         let mut bytes = 0;
@@ -75,7 +75,7 @@ impl Files {
         // A picture of the upscaler is another than one without it.
         hasher.update(&[u8::from(folder.join(UPSCALER).exists())]);
         let fingerprint = Digest::of_bytes(hasher.finalize().as_bytes());
-        Ok(Some(Self { parts, folder: folder.to_owned(), shape, fingerprint, bytes }))
+        Ok(Some(Self { parts, folder: folder.to_owned(), header, fingerprint, bytes }))
     }
 }
 
@@ -91,10 +91,39 @@ fn parts(folder: &Path) -> Vec<PathBuf> {
     parts
 }
 
+/// What every part says of the network.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// Its sizes.
+    pub shape: Shape,
+    /// Whether it learned to draw in few steps of one evaluation each, with guidance built in.
+    pub distilled: bool,
+    /// The things that it knows, where they are few enough to be named.
+    pub things: Vec<String>,
+}
+
+impl Header {
+    fn of(part: &Safetensors) -> Result<Self, String> {
+        let flaw = |why: String| format!("{} cannot be used: {why}", part.path.display());
+        let said = |key: &str| {
+            part.metadata.get(key).ok_or_else(|| flaw(format!("its header does not say its {key}")))
+        };
+        let things = part.metadata.get("things").map_or("[]", String::as_str);
+        Ok(Self {
+            shape: serde_json::from_str(said("shape")?)
+                .map_err(|error| flaw(format!("its shape: {error}")))?,
+            distilled: said("stage")? == "distil",
+            things: serde_json::from_str(things).map_err(|error| flaw(format!("its things: {error}")))?,
+        })
+    }
+}
+
 /// Doodle in memory.
 pub struct Model {
     /// The network.
     pub network: Doodle,
+    /// Whether guidance is built in.
+    pub distilled: bool,
     /// What reads the words.
     pub encoder: Encoder,
     /// What enlarges the pictures.
@@ -116,6 +145,7 @@ impl Model {
         let upscaler = upscaler.exists().then(|| network::open(&upscaler)).transpose();
         Ok(Self {
             network: read(&files.parts, &device).map_err(EngineError::Weights)?,
+            distilled: files.header.distilled,
             encoder,
             upscaler: upscaler.map_err(EngineError::Weights)?,
             device,
@@ -132,7 +162,7 @@ pub fn read(parts: &[PathBuf], device: &Device) -> Result<Doodle, String> {
     let mut shape = None;
     for path in parts {
         let part = Safetensors::open(path).map_err(|flaw| flaw.to_string())?;
-        shape = Some(shape_of(&part)?);
+        shape = Some(Header::of(&part)?.shape);
         for name in part.names() {
             tensors.insert(name.to_owned(), part.tensor(name).map_err(|error| error.to_string())?);
         }
@@ -140,17 +170,4 @@ pub fn read(parts: &[PathBuf], device: &Device) -> Result<Doodle, String> {
     let shape = shape.ok_or_else(|| "there are no weights".to_owned())?;
     Doodle::new(&shape, VarBuilder::from_tensors(tensors, DType::F32, device))
         .map_err(|error| format!("{} cannot be used: {error}", parts[0].display()))
-}
-
-/// The network's shape, as a part says it.
-fn shape_of(part: &Safetensors) -> Result<Shape, String> {
-    let flaw = |why: String| format!("{} cannot be used: {why}", part.path.display());
-    let said =
-        |key: &str| part.metadata.get(key).ok_or_else(|| flaw(format!("its header does not say its {key}")));
-    match said("stage")?.as_str() {
-        "distil" => serde_json::from_str(said("shape")?).map_err(|error| flaw(format!("its shape: {error}"))),
-        stage => Err(flaw(format!(
-            "it is of the stage {stage:?}, which cannot draw in few steps: go on with `train.py distil`"
-        ))),
-    }
 }

@@ -18,6 +18,19 @@ const MUCH_GUIDANCE: f64 = 10.0;
 const WORD_HEAD: usize = 64;
 /// What keeps norms from dividing by nothing.
 const EPSILON: f32 = 1e-5;
+/// A predicted picture says the velocity as if at least so far from the end of the way.
+const CLOSEST: f64 = 0.05;
+
+/// What a network says of a noisy picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Predicts {
+    /// Which way the picture goes.
+    #[default]
+    Velocity,
+    /// Where it ends.
+    Picture,
+}
 
 /// Sizes of a network, as its weights say them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +53,9 @@ pub struct Shape {
     pub text: usize,
     /// Layers among the words.
     pub text_blocks: usize,
+    /// What it says.
+    #[serde(default)]
+    pub predicts: Predicts,
 }
 
 /// What a step of the way goes by.
@@ -143,7 +159,8 @@ impl Doodle {
     /// As [`Self::read`].
     pub fn velocity(&self, x: &Tensor, moment: Moment, words: &Tensor, pass: &Pass) -> Result<Tensor> {
         let view = View { embedding: &self.embedding(moment, words)?, words, pass };
-        let mut x = self.enter.forward(&conv::patches(x, self.shape.patch)?, pass)?;
+        let noisy = x;
+        let mut x = self.enter.forward(&conv::patches(noisy, self.shape.patch)?, pass)?;
         let mut skips = Vec::new();
         for (depth, level) in self.down.iter().enumerate() {
             for part in level {
@@ -164,7 +181,30 @@ impl Doodle {
                 x = grow.forward(&conv::doubled(&x)?, pass)?;
             }
         }
-        conv::picture(&self.leave.forward(&level(&x)?.silu()?, pass)?, self.shape.patch)
+        let found = conv::picture(&self.leave.forward(&level(&x)?.silu()?, pass)?, self.shape.patch)?;
+        match self.shape.predicts {
+            Predicts::Velocity => Ok(found),
+            Predicts::Picture => (found - noisy)? / (1.0 - moment.time).max(CLOSEST),
+        }
+    }
+
+    /// As [`Self::velocity`] for a network that has no guidance built in: away from what `blank`, which is what the encoder's states
+    /// of no words give, would do (<https://arxiv.org/abs/2207.12598>).
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn guided(
+        &self,
+        x: &Tensor,
+        moment: Moment,
+        words: &Tensor,
+        blank: &Tensor,
+        pass: &Pass,
+    ) -> Result<Tensor> {
+        let plain = Moment { step: 0.0, guidance: 1.0, ..moment };
+        let without = self.velocity(x, plain, blank, pass)?;
+        let with = self.velocity(x, plain, words, pass)?;
+        ((with - &without)? * moment.guidance)? + without
     }
 
     /// Time and words as one row, (1, size).

@@ -22,8 +22,8 @@ fn file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "tests/doodle", name].iter().collect()
 }
 
-fn network() -> Doodle {
-    model::read(&[file("tiny-1-of-1.safetensors")], &Device::Cpu).unwrap()
+fn network(name: &str) -> Doodle {
+    model::read(&[file(&format!("{name}-1-of-1.safetensors"))], &Device::Cpu).unwrap()
 }
 
 fn reference(name: &str) -> Tensor {
@@ -42,7 +42,7 @@ fn check(found: &Tensor, wanted: &str, tolerance: f32) {
 
 #[test]
 fn the_velocity_is_that_of_torch() {
-    let network = network();
+    let network = network("tiny");
     for (edge, name) in EDGES {
         let words = network.read(&reference("states"), &pass(edge)).unwrap();
         let moment = Moment { time: 0.3, step: 0.25, guidance: 2.5 };
@@ -53,7 +53,7 @@ fn the_velocity_is_that_of_torch() {
 
 #[test]
 fn four_steps_give_the_picture_of_torch() {
-    let network = network();
+    let network = network("tiny");
     for (edge, name) in EDGES {
         let words = network.read(&reference("states"), &pass(edge)).unwrap();
         let mut x = reference("noise");
@@ -64,6 +64,20 @@ fn four_steps_give_the_picture_of_torch() {
         }
         check(&x.clamp(-1.0, 1.0).unwrap(), &format!("picture_{name}"), TOLERANCE);
     }
+}
+
+#[test]
+fn what_a_predicted_picture_says_is_guided_as_by_torch() {
+    let (network, pass) = (network("guided"), pass(Edge::Zero));
+    let states = reference("guided_states");
+    let [words, blank] = [0, 1].map(|row| network.read(&states.narrow(0, row, 1).unwrap(), &pass).unwrap());
+    let mut x = reference("guided_noise");
+    for at in 0..4 {
+        let moment = Moment { time: f64::from(at) / 4.0, step: 0.25, guidance: 2.5 };
+        let velocity = network.guided(&x, moment, &words, &blank, &pass).unwrap();
+        x = (x + (velocity / 4.0).unwrap()).unwrap();
+    }
+    check(&x.clamp(-1.0, 1.0).unwrap(), "guided_picture", TOLERANCE);
 }
 
 #[test]

@@ -15,8 +15,10 @@ use crate::{
     },
 };
 
-/// Steps that it learned to take.
-const STEPS: [u32; 4] = [1, 2, 4, 8];
+/// Steps that a distilled network learned to take.
+const FEW: [u32; 4] = [1, 2, 4, 8];
+/// Steps of one that was not: the more, the nearer it comes to what it learned.
+const MANY: [u32; 4] = [4, 8, 12, 20];
 /// Guidance that it learned.
 const GUIDANCE: (f64, f64) = (1.0, 6.0);
 
@@ -54,15 +56,16 @@ pub struct Request {
 }
 
 /// The inputs.
-pub fn schema() -> Map<String, Value> {
+pub fn schema(distilled: bool) -> Map<String, Value> {
+    let (steps, usual) = if distilled { (FEW, 8) } else { (MANY, 12) };
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
                  "minimum": 0, "maximum": u32::MAX, "x-order": 1},
         "count": {"type": "integer", "title": "Pictures", "description": "How many pictures one prompt gives.", "minimum": 1,
                   "maximum": 4, "default": 4, "x-flags": ["n"], "x-order": 2},
-        "steps": {"type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "enum": STEPS, "minimum": 1,
-                  "maximum": 8, "default": 8, "x-order": 3},
+        "steps": {"type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "enum": steps,
+                  "minimum": steps[0], "maximum": steps[3], "default": usual, "x-order": 3},
         "guidance_scale": {"type": "number", "title": "Guidance scale", "description": "How much the words count.",
                            "minimum": GUIDANCE.0, "maximum": GUIDANCE.1, "default": 2.5, "x-flags": ["cfg", "stylize", "s"], "x-order": 4},
         "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 8},
