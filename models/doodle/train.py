@@ -152,7 +152,8 @@ class Run:
         weights = self.given.weights or self.folder
         checkpoint.export(weights, self.given.config, self.averaged, self.step, self.given.stage, self.config.things if self.config.easy else ())
         prompts = sheet.EASY_PROMPTS if self.config.easy else sheet.PROMPTS
-        pictures = self.drawn(prompts, steps=8 if self.given.stage == "distil" else 24, guidance=3.0)
+        # With more than 1 / model.CLOSEST steps, a network that predicts the picture would not arrive.
+        pictures = self.drawn(prompts, steps=8 if self.given.stage == "distil" else 20, guidance=3.0)
         sheet.write(weights / f"{self.given.config}-{self.given.stage}.webp", pictures, prompts)
 
     def drawn(self, prompts, steps, guidance):
@@ -165,7 +166,8 @@ class Run:
 
 
 def optimisers(network, config, rate, device):
-    """AdamW, or with `config.muon` Muon for the matrices within the network and AdamW for the rest. `full` is what rates go up to."""
+    """AdamW, or with `config.muon` Muon for the matrices within the network and AdamW for the rest; `rate` is AdamW's, and Muon's goes
+    along with it. `full` is what rates go up to."""
     inner = [name for name, parameter in network.named_parameters()
              if config.muon and parameter.dim() > 1 and name.split(".")[0] not in ("enter", "leave", "embed", "pooled")]
     chosen = {True: [], False: []}
@@ -174,7 +176,8 @@ def optimisers(network, config, rate, device):
     found = [torch.optim.AdamW([{"params": chosen[False], "full": rate}], lr=rate, weight_decay=config.weight_decay,
                                betas=(0.9, 0.98), fused=device.type == "cuda")]
     if inner:
-        found.append(Muon([{"params": chosen[True], "full": config.muon}], lr=config.muon, weight_decay=config.weight_decay))
+        rate = config.muon * rate / config.rate
+        found.append(Muon([{"params": chosen[True], "full": rate}], lr=rate, weight_decay=config.weight_decay))
     return found
 
 
