@@ -47,7 +47,7 @@ async fn what_a_family_cannot_do_is_no_input() {
         let said = error.to_string();
         assert!(matches!(error, EngineError::Input(_)) && said.contains(expected), "{inputs}: {said}");
     }
-    let error = subject.fails("a fox sea::-1", &json!({})).await.to_string();
+    let error = subject.fails("a fox::1 sea::-1", &json!({})).await.to_string();
     assert!(error.contains("cannot push away from anything: leave out the parts"), "{error}");
 }
 
