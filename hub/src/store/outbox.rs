@@ -95,8 +95,8 @@ impl Store {
         Ok(due)
     }
 
-    /// Marks a delivery as done, with its post unless its member alone may see it or it was cancelled, and with what the surface notes of it where
-    /// there is something to note: `reply` becomes the job's note.
+    /// Marks a delivery as done, with its post unless its member alone may see it or it was cancelled, and with what the surface
+    /// notes of it where there is something to note: `reply` becomes the job's note.
     pub async fn publish(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         execute!(tx, PUBLISH, &due.job, due.id, now, reply, due.next_at)?;
