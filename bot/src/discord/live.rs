@@ -178,7 +178,7 @@ async fn edit(discord: &Discord, id: &str, told: Option<Told>) -> Option<Told> {
     if told.as_ref().is_some_and(|told| told.content == message.content && told.preview == preview) {
         return told;
     }
-    let sent = send(discord, &job, &note, &message, Urgency::Skip).await;
+    let sent = send(discord, &job, &note, &message).await;
     put_right(discord, id).await;
     match sent {
         Ok(()) => Some(Told { at: Instant::now(), content: message.content, preview }),
@@ -231,13 +231,7 @@ fn picture(discord: &Discord, note: &Note, view: &JobView) -> Outgoing {
     message
 }
 
-async fn send(
-    discord: &Discord,
-    job: &Job,
-    note: &Note,
-    message: &Outgoing,
-    urgency: Urgency,
-) -> Result<(), RestError> {
+async fn send(discord: &Discord, job: &Job, note: &Note, message: &Outgoing) -> Result<(), RestError> {
     let route = match (note.live_token(discord.hub.seam.now()), note.message) {
         (Some(token), _) => {
             Route::WebhookOriginalInteractionResponse { application_id: discord.application, token }
@@ -248,5 +242,5 @@ async fn send(
         _ => return Ok(()),
     };
     let call = Call::new(LightMethod::Patch, route).body(message.edit()).files(message.files.clone());
-    discord.rest.tell(call.urgency(urgency)).await
+    discord.rest.tell(call.urgency(Urgency::Skip)).await
 }
