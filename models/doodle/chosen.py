@@ -6,6 +6,13 @@ FIRST = (
     "apple", "banana", "pizza", "house", "castle", "car", "bicycle", "rocket", "balloon", "star", "snowman", "robot",
 )
 
+# What a CPU learns in an hour.
+SOME = FIRST + (
+    "fox", "lion", "horse", "unicorn", "pig", "bear", "panda", "bird", "owl", "duck", "turtle", "dragon", "whale", "octopus", "crab", "bee",
+    "rose", "palm tree", "cactus", "strawberry", "ice cream", "doughnut", "birthday cake", "pumpkin",
+    "heart", "ghost", "moon", "sun", "cloud", "rainbow", "umbrella", "crown", "sailboat", "aeroplane", "bus", "steam train",
+)
+
 # What most people would name at sight and tell from the others: the fewer things share minutes of training, the better each is drawn.
 MANY = tuple(name.strip() for line in """
 smiley, ghost, alien, robot, heart, monkey, dog, fox, cat, lion, tiger, horse, unicorn, zebra, cow, pig, sheep, giraffe, elephant

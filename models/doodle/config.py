@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from chosen import FIRST, MANY
+from chosen import FIRST, MANY, SOME
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ CONFIGS = {
     "large": Config(Shape(), things=MANY),
     "small": Config(
         Shape(size=64, patch=8, channels=(96, 128), blocks=(1, 1), attends=0, embedding=192, text_blocks=0, predicts="picture"),
-        things=FIRST, batch=32, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
+        things=SOME, batch=96, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
         easy=True, muon=2e-3, reused=20, cooling=0.3, lean=-0.8,
     ),
     "tiny": Config(

@@ -24,21 +24,29 @@ def balanced(matrix):
 
 
 class Muon(torch.optim.Optimizer):
-    """For parameters of two or more dimensions; a convolution counts as the matrix of its rows."""
+    """For parameters of two or more dimensions; a convolution counts as the matrix of its rows. Of `others`, each process works out
+    the steps of its share of the parameters."""
 
-    def __init__(self, parameters, lr, weight_decay):
+    def __init__(self, parameters, lr, weight_decay, others):
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay})
+        self.others = others
 
     @torch.no_grad()
     def step(self):
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if "momentum" not in state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
-                ahead = torch.lerp(parameter.grad, momentum, MOMENTUM).flatten(1)
-                step = balanced(ahead).view(parameter.shape) * (AS_ADAM * max(ahead.shape) ** 0.5)
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step, alpha=group["lr"])
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            ahead = [self.ahead(parameter).flatten(1) for parameter in parameters]
+            steps = [balanced(each) if index % self.others.count == self.others.rank else torch.zeros_like(each)
+                     for index, each in enumerate(ahead)]
+            self.others.sum(steps)
+            for parameter, step in zip(parameters, steps):
+                length = group["lr"] * AS_ADAM * max(step.shape) ** 0.5
+                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step.view(parameter.shape), alpha=length)
+
+    def ahead(self, parameter):
+        """Where the gradient and its momentum point."""
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        momentum = state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+        return torch.lerp(parameter.grad, momentum, MOMENTUM)

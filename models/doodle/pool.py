@@ -1,7 +1,8 @@
 """Scenes drawn ahead and kept: on a CPU, drawing a scene and reading its caption takes about as long as learning from it.
 
 The pool begins with a few shards and grows by one every few steps, so that each scene is learnt from several times, mixed anew.
-Which scenes a step learns from follows from the seed and the step alone; shards on disk only save making them again.
+Which scenes a step learns from follows from the seed, the step and how many processes share it; shards on disk only save making
+them again.
 """
 
 from random import Random
@@ -16,19 +17,19 @@ SHARD, FIRST = 512, 8
 
 class Pool(Dataset):
     """Item n is what step n learns from: (pictures, (states, mask)). `make` turns an item of `batches`, which has SHARD scenes, into
-    that; `empty` is what it gives for no words. A step takes as many as `config.batch`, and all shards serve `config.reused` times."""
+    that; `empty` is what it gives for no words. A step takes as many as `config.batch`, of which this process, one of `others`, gets its
+    share, and all shards serve `config.reused` times."""
 
-    def __init__(self, folder, batches, config, seed, make, empty):
+    def __init__(self, folder, batches, config, seed, make, empty, others):
         self.folder, self.batches, self.config, self.seed = folder, batches, config, seed
-        self.make, self.empty, self.shards = make, empty, []
+        self.make, self.empty, self.others, self.shards = make, empty, others, []
         folder.mkdir(parents=True, exist_ok=True)
 
     def __getitem__(self, step):
         count = FIRST + step * self.config.batch // (self.config.reused * SHARD)
-        while len(self.shards) < count:
-            self.shards.append(self.shard(len(self.shards)))
-        random = Random(f"{self.seed} {step}")
-        rows = [(self.shards[random.randrange(count)], random.randrange(SHARD)) for _ in range(self.config.batch)]
+        self.grow(count)
+        random = Random(f"{self.seed} {step} {self.others.rank}")
+        rows = [(self.shards[random.randrange(count)], random.randrange(SHARD)) for _ in range(self.config.batch // self.others.count)]
         pictures = torch.stack([shard["pictures"][row] for shard, row in rows]).float() / 127.5 - 1
         tokens = self.config.tokens
         states, mask = torch.zeros(len(rows), tokens, self.empty[0].shape[2]), torch.zeros(len(rows), tokens, dtype=torch.bool)
@@ -39,11 +40,21 @@ class Pool(Dataset):
         longest = int(mask.sum(1).max())
         return pictures, (states[:, :longest], mask[:, :longest])
 
-    def shard(self, number):
-        path = self.folder / f"{number:04}.safetensors"
+    def grow(self, count):
+        """Has `count` shards at least. Processes make one each at a time, that none waits for another's."""
+        while len(self.shards) < count:
+            self.draw(len(self.shards) + self.others.rank)
+            self.others.meet()
+            for _ in range(self.others.count):
+                self.shards.append(load_file(self.path(len(self.shards))))
+
+    def path(self, number):
+        return self.folder / f"{number:04}.safetensors"
+
+    def draw(self, number):
+        path = self.path(number)
         if not path.is_file():
             pictures, (states, mask) = self.make(*self.batches[number])
             kept = {"pictures": ((pictures + 1) * 127.5).round().to(torch.uint8), "states": states.half(), "mask": mask}
             save_file(kept, path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-        return load_file(path)

@@ -52,7 +52,8 @@ def main():
             out[f"velocity_{name}"] = network(noise, *moment, *text)
             out[f"picture_{name}"] = flow.sample(network, noise, text, None, STEPS, GUIDANCE, True)
     network = exported("guided", GUIDED, "flow")
-    states, noise = torch.randn(2, 5, GUIDED.text), torch.randn(1, 3, 16, 16)
+    # Rows and columns differ, that neither can be taken for the other.
+    states, noise = torch.randn(2, 5, GUIDED.text), torch.randn(1, 3, 16, 24)
     text, blank = ((row[None], torch.ones(1, 5, dtype=torch.bool)) for row in states)
     with torch.no_grad():
         picture = flow.sample(network, noise, text, blank, STEPS, GUIDANCE, False)

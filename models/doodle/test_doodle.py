@@ -28,6 +28,7 @@ from grammar import Group, Scene
 from layout import places
 from model import Doodle
 from text import Tokens, encoder, words
+from together import Together, together
 
 HERE = Path(__file__).parent
 PREPARED = HERE / "data/prepared"
@@ -194,6 +195,22 @@ class Words(unittest.TestCase):
         self.assertGreater(torch.nn.functional.cosine_similarity(small, wanted).min().item(), 0.99)
 
 
+def parameters():
+    generator = torch.Generator().manual_seed(3)
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((4, 6), (6, 3, 3, 3), (5, 5))]
+
+
+def one_of_two(others, folder):
+    """A step with gradients whose mean is twice the weights."""
+    weights = parameters()
+    for parameter in weights:
+        parameter.grad = parameter.detach() * (1 + 2 * others.rank)
+    others.mean([parameter.grad for parameter in weights])
+    muon.Muon(weights, 0.1, 0.01, others).step()
+    found = {"agreed": others.agreed(10 + others.rank), "weights": [parameter.detach() for parameter in weights]}
+    torch.save(found, Path(folder) / f"{others.rank}.pt")
+
+
 class Training(unittest.TestCase):
     def test_a_balanced_matrix_stretches_all_ways_alike(self):
         for shape in ((8, 30), (30, 8)):
@@ -207,7 +224,7 @@ class Training(unittest.TestCase):
         config = dataclasses.replace(CONFIGS["small"], batch=64, reused=2)
         empty = torch.zeros(1, 2, 2), torch.ones(1, 2, dtype=torch.bool)
         with tempfile.TemporaryDirectory() as folder:
-            each = [pool.Pool(Path(folder), [(number,) for number in range(20)], config, 0, make, empty) for _ in range(2)]
+            each = [pool.Pool(Path(folder), [(number,) for number in range(20)], config, 0, make, empty, Together()) for _ in range(2)]
             for step in (3, 40):
                 (ours, text), (theirs, _) = (one[step] for one in each)
                 self.assertTrue(torch.equal(ours, theirs))
@@ -216,6 +233,18 @@ class Training(unittest.TestCase):
                 wordless = text[1].sum(1) == 2
                 self.assertTrue(0 < wordless.sum() < 20)
                 self.assertTrue(torch.equal(text[0][~wordless, 0, 0], drawn[~wordless] + 0.5))
+
+    def test_processes_move_as_one(self):
+        weights = parameters()
+        for parameter in weights:
+            parameter.grad = parameter.detach() * 2
+        muon.Muon(weights, 0.1, 0.01, Together()).step()
+        with tempfile.TemporaryDirectory() as folder:
+            together(2, one_of_two, folder)
+            for found in (torch.load(Path(folder) / f"{rank}.pt") for rank in (0, 1)):
+                self.assertEqual(found["agreed"], (10.0,))
+                for ours, theirs in zip(weights, found["weights"]):
+                    self.assertTrue(torch.allclose(ours, theirs, atol=1e-5))
 
     @prepared
     def test_a_run_that_was_stopped_gives_the_same_weights(self):

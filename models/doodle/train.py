@@ -27,6 +27,7 @@ from model import Doodle
 from muon import Muon
 from pool import SHARD, Pool
 from text import Tokens, encoder
+from together import together
 from turns import Turns
 
 HERE = Path(__file__).parent
@@ -52,7 +53,8 @@ def arguments():
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32")
     parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 0, help="processes that make scenes")
-    parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
+    parser.add_argument("--threads", type=int, help="threads of torch on a CPU, in each process")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, where scenes are drawn ahead")
     parser.add_argument("--lock", type=Path, action="append", default=[], help="lock this file shared during each step (repeatable)")
     return parser.parse_args()
 
@@ -60,8 +62,9 @@ def arguments():
 class Run:
     """One stage of training: networks, optimiser, and how far it is."""
 
-    def __init__(self, given):
-        self.given, self.config, self.device = given, CONFIGS[given.config], torch.device(given.device)
+    def __init__(self, others, given):
+        self.others, self.given = others, given
+        self.config, self.device = CONFIGS[given.config], torch.device(given.device)
         self.folder = given.run or HERE / "runs" / given.config
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(given.seed)
@@ -79,12 +82,12 @@ class Run:
         self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
         if config.reused:
             shards = Batches(drawings, self.tokens, dataclasses.replace(config, batch=SHARD, unconditional=0.0), f"{given.seed} pool")
-            self.batches = Pool(given.pool or self.folder / "pool", shards, config, seed, self.made, self.empty)
+            self.batches = Pool(given.pool or self.folder / "pool", shards, config, seed, self.made, self.empty, others)
 
     def begin(self):
         """Takes up the stage's checkpoint; a new stage begins with the weights of the stage before, with given ones, or at random."""
         rate = self.config.rate if self.given.stage == "flow" else self.config.distil_rate
-        self.optimisers = optimisers(self.network, self.config, rate, self.device)
+        self.optimisers = optimisers(self.network, self.config, rate, self.device, self.others)
         state, before = self.checkpoint(self.given.stage), self.checkpoint("flow")
         if before:
             self.network.load_state_dict(before["averaged"])
@@ -123,7 +126,7 @@ class Run:
 
     def advance(self, picture, text, pace):
         """One step with the rates times `pace`; its loss, still on the device."""
-        generator = torch.Generator(self.device).manual_seed(self.given.seed * 1_000_003 + self.step)
+        generator = torch.Generator(self.device).manual_seed((self.given.seed * 1_000_003 + self.step) * self.others.count + self.others.rank)
         picture = picture.to(memory_format=torch.channels_last)
         with self.cast():
             if self.given.stage == "flow":
@@ -131,6 +134,7 @@ class Run:
             else:
                 loss = flow.distil_loss(self.network, self.averaged, self.teacher, picture, text, self.empty, generator, self.config.lean)
         loss.backward()
+        self.others.mean([parameter.grad for parameter in self.network.parameters() if parameter.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
@@ -165,7 +169,7 @@ class Run:
             return flow.sample(self.averaged, noise, text, self.empty, steps, guidance, self.given.stage == "distil")
 
 
-def optimisers(network, config, rate, device):
+def optimisers(network, config, rate, device, others):
     """AdamW, or with `config.muon` Muon for the matrices within the network and AdamW for the rest; `rate` is AdamW's, and Muon's goes
     along with it. `full` is what rates go up to."""
     inner = [name for name, parameter in network.named_parameters()
@@ -177,46 +181,53 @@ def optimisers(network, config, rate, device):
                                betas=(0.9, 0.98), fused=device.type == "cuda")]
     if inner:
         rate = config.muon * rate / config.rate
-        found.append(Muon([{"params": chosen[True], "full": rate}], lr=rate, weight_decay=config.weight_decay))
+        found.append(Muon([{"params": chosen[True], "full": rate}], lr=rate, weight_decay=config.weight_decay, others=others))
     return found
 
 
 def main():
     given = arguments()
+    if given.processes > 1 and not CONFIGS[given.config].reused:
+        raise SystemExit(f"doodle: --processes is for configurations whose scenes are drawn ahead, which {given.config}'s are not; leave it out")
+    together(given.processes, train, given)
+
+
+def train(others, given):
     if given.threads:
         torch.set_num_threads(given.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
-    run, turns = Run(given), Turns(given.lock)
+    run, turns = Run(others, given), Turns(given.lock)
     loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=0 if run.config.reused else given.workers,
                         pin_memory=run.device.type == "cuda")
-    log, saved = Log(run.folder / f"{given.stage}.csv"), time.monotonic()
+    log, saved = Log(run.folder / f"{given.stage}.csv", others.first), time.monotonic()
     until = STARTED + given.minutes * 60 - RESERVE_S[run.device.type]
     for batch in loader:
-        left = (until - time.monotonic()) / 60
+        (left,) = others.agreed((until - time.monotonic()) / 60)
         pace = min(1.0, max(left, 0.0) / (run.config.cooling * given.minutes)) if run.config.cooling else 1.0
         with turns.step():
             picture, text = batch if run.config.reused else run.made(*batch)
             log.add(run.advance(picture, text, pace), run.step, run.config.batch)
-        if time.monotonic() > until:
+        if left <= 0:
             break
-        if time.monotonic() - saved > given.every * 60:
+        if others.first and time.monotonic() - saved > given.every * 60:
             with turns.step():
                 run.save()
             saved = time.monotonic()
-    run.save()
+    if others.first:
+        run.save()
 
 
 class Log:
     """The loss, its mean over LOGGED_EVERY steps at a time, on standard output and in a file of comma-separated values."""
 
-    def __init__(self, path):
-        self.path, self.losses, self.since = path, [], time.monotonic()
-        if not path.exists():
+    def __init__(self, path, writes):
+        self.path, self.writes, self.losses, self.since = path, writes, [], time.monotonic()
+        if writes and not path.exists():
             path.write_text("step,minutes,loss,pictures_per_second\n")
 
     def add(self, loss, step, pictures):
         self.losses.append(loss)
-        if step % LOGGED_EVERY:
+        if step % LOGGED_EVERY or not self.writes:
             return
         mean, now = torch.stack(self.losses).mean().item(), time.monotonic()
         line = f"{step},{(now - STARTED) / 60:.2f},{mean:.5f},{len(self.losses) * pictures / (now - self.since):.1f}"
