@@ -18,8 +18,8 @@ use crate::{
     trace, wire,
 };
 
-/// How often a held request looks again although nobody told it to (back-off that ran out, a worker let back in).
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often a worker whose request is held counts as heard of.
+const STILL_HERE: Duration = Duration::from_secs(1);
 /// Most jobs that run together, whatever a worker says.
 const MOST_TOGETHER: u32 = 64;
 
@@ -44,8 +44,8 @@ impl Hub {
         })
     }
 
-    /// Gives the worker its next job, waiting for one to be enqueued as long as the request says. Only what it serves as no
-    /// overflow wakes it; the rest it looks for again and again, as the wait of others grows by itself.
+    /// Gives the worker its next job, waiting for one to be enqueued as long as the request says. A new job wakes it if it
+    /// serves that as no overflow; for the rest, [`Self::wake_for_what_is_left`] does.
     pub async fn lease(
         &self,
         worker: &str,
@@ -56,16 +56,13 @@ impl Hub {
         if request.ahead {
             return self.lease_ahead(&served, &self.search(worker, &served, request).await?).await;
         }
+        let serves: HashSet<Digest> = wanted(&served, request).into_iter().collect();
         // One that is given nothing is not idle: it would keep jobs from those that fetch them ahead.
-        let able = match served.set_aside {
+        let idle_for = match served.set_aside {
             true => HashSet::new(),
-            false => wanted(&served, request)
-                .into_iter()
-                .filter(|model| !served.overflow.contains_key(model))
-                .collect(),
+            false => serves.iter().copied().filter(|model| !served.overflow.contains_key(model)).collect(),
         };
-        let loaded = named(&served, &request.loaded);
-        let waiting = self.idle.place(able, loaded);
+        let waiting = self.idle.place(serves, idle_for, named(&served, &request.loaded));
         let deadline = Instant::now() + Duration::from_millis(request.wait_ms).min(MAX_HOLD);
         let mut served = Some(served);
         loop {
@@ -84,8 +81,21 @@ impl Hub {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            let _ = timeout_at(deadline.min(Instant::now() + LOOK_AGAIN), waiting.woken()).await;
+            while Instant::now() < deadline
+                && timeout_at(deadline.min(Instant::now() + STILL_HERE), waiting.woken()).await.is_err()
+            {
+                self.heard_of(worker);
+            }
         }
+    }
+
+    /// Wakes the workers that wait for versions of which jobs can be given.
+    pub(super) async fn wake_for_what_is_left(&self) -> Result<(), StoreError> {
+        let wanted: Vec<Digest> = self.idle.wanted().into_iter().collect();
+        if !wanted.is_empty() {
+            self.idle.wake_all_for(&self.store.waiting_of(&wanted, self.seam.now()).await?);
+        }
+        Ok(())
     }
 
     async fn served(&self, worker: &str) -> Result<Served, WorkError> {
@@ -117,8 +127,11 @@ impl Hub {
 
     /// The versions that workers other than this one, which are here, have in memory or load.
     fn loaded_elsewhere(&self, worker: &str) -> HashSet<Digest> {
-        let others = self.presence.iter().filter(|entry| entry.key() != worker && self.is_here(entry));
-        others.flat_map(|entry| entry.loaded.union(&entry.loading).copied().collect::<Vec<_>>()).collect()
+        let mut elsewhere = HashSet::new();
+        for other in self.presence.iter().filter(|entry| entry.key() != worker && self.is_here(entry)) {
+            elsewhere.extend(other.loaded.union(&other.loading));
+        }
+        elsewhere
     }
 
     /// Notes what a worker has in memory, of the models that its request is about.

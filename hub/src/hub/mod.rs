@@ -198,6 +198,8 @@ struct Presence {
     loaded: HashSet<Digest>,
     /// Those that it has to load for what it was given since.
     loading: HashSet<Digest>,
+    /// What all hubs know: when it was heard of, and what it had in memory then.
+    shared: Option<(Millis, HashSet<Digest>)>,
 }
 
 /// The state of one hub process. What must survive it is in the store and the blobs; the rest may be lost at any time.
@@ -300,7 +302,7 @@ impl Hub {
         &self.settings
     }
 
-    /// Takes back lost leases and gives up what waited too long. Called about once a second.
+    /// Takes back lost leases, gives up what waited too long, and looks whether workers wait beside jobs. Called about once a second.
     pub async fn sweep(&self) -> Result<(), StoreError> {
         let changed = self.store.sweep(self.seam.now(), self.retry()).await?;
         if !changed.is_empty() {
@@ -328,7 +330,7 @@ impl Hub {
         }
         self.count_load().await?;
         self.rates.forget_idle();
-        self.idle.wake_all();
+        self.wake_for_what_is_left().await?;
         self.share_presence().await?;
         self.look_at_models().await?;
         Ok(())

@@ -1,5 +1,5 @@
 //! Several hubs on one database: what one of them changes, it tells the others, so that surfaces and waiting workers of each
-//! see it at once. What is told may be lost: whoever waits looks again by himself.
+//! see it at once. What is told may be lost: each hub looks once a second what waits.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Change, Event, Hub};
+use super::{Change, Event, Hub, Presence};
 use crate::{
     canonical::Digest,
+    seam::Millis,
     store::{Present, StoreError},
 };
 
@@ -147,13 +148,18 @@ impl Hub {
         }
     }
 
-    /// Tells which workers were heard of here since the last time, and takes in those of the other hubs.
+    /// Tells which workers were heard of here and what they have in memory, and takes in those of the other hubs. That a worker
+    /// is still here need not be told each time: each is a row to write.
     pub(super) async fn share_presence(&self) -> Result<(), StoreError> {
         if self.peers.is_none() {
             return Ok(());
         }
-        let since = self.present_since();
-        let mine = self.presence.iter().filter(|entry| entry.here && entry.at >= since);
+        let (since, lease) = (self.present_since(), self.settings.lease.as_millis() as Millis);
+        let is_news = |entry: &Presence| match &entry.shared {
+            Some((at, loaded)) => entry.at - at >= lease / 4 || entry.loaded != *loaded,
+            None => true,
+        };
+        let mine = self.presence.iter().filter(|entry| entry.here && entry.at >= since && is_news(entry));
         let mine: Vec<Present> = mine
             .map(|entry| Present {
                 worker: entry.key().clone(),
@@ -172,6 +178,7 @@ impl Hub {
                 entry.here = false;
                 entry.loaded = worker.loaded.clone();
             }
+            entry.shared = Some((worker.seen_at, worker.loaded.clone()));
         }
         Ok(())
     }

@@ -198,26 +198,21 @@ async fn take(
     lease_until: Millis,
 ) -> Result<Option<Leased>, StoreError> {
     let row: Option<HeldRow> = optional!(tx, TAKE, search.worker, lease_until, search.now, id)?;
-    let Some(HeldRow { job, body }) = row else {
-        return Ok(None);
-    };
-    execute!(tx, SERVED, job.start_tag)?;
-    Ok(Some(Leased { job, recipe: read_json("recipe", &body)? }))
+    row.map(|HeldRow { job, body }| Ok(Leased { job, recipe: read_json("recipe", &body)? })).transpose()
 }
-
-const TAKE: Texts = Texts {
-    sqlite: "
-    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
-        WHERE id = $4 RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
-    postgres: "
-    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
-        WHERE id = (SELECT id FROM job WHERE id = $4 AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED)
-        RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
-};
 
 /// Virtual time moves on to what is served. On PostgreSQL it is a sequence, for which no transaction waits; that of two hubs
 /// at the same moment the lesser may win does no harm, as the next job moves it on.
-const SERVED: Texts = Texts {
-    sqlite: "UPDATE fairness SET virtual_time = MAX(virtual_time, $1)",
-    postgres: "SELECT setval('fairness_clock', GREATEST(last_value, $1)) FROM fairness_clock",
+const TAKE: Texts = Texts {
+    sqlite: "
+    UPDATE fairness SET virtual_time = MAX(virtual_time, start_tag) FROM job WHERE job.id = $4;
+    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
+        WHERE id = $4 RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
+    postgres: "
+    WITH taken AS (
+        UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
+        WHERE id = (SELECT id FROM job WHERE id = $4 AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED) RETURNING *
+    )
+    SELECT taken.*, body, (SELECT setval('fairness_clock', GREATEST(last_value, taken.start_tag)) FROM fairness_clock)
+    FROM taken JOIN recipe ON recipe.id = taken.recipe",
 };

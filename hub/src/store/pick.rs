@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Store, StoreError,
-    db::{Texts, Tx, all, on},
+    db::{Texts, Tx, all, on, scalars},
 };
 use crate::{
     affinity::{self, Asking, Choice, Head, Memory},
@@ -160,6 +160,19 @@ impl Heads {
 }
 
 impl Store {
+    /// Of these versions, those that a job waits for which can be given now.
+    pub async fn waiting_of(&self, models: &[Digest], now: Millis) -> Result<Vec<Digest>, StoreError> {
+        let waiting: Vec<String> = scalars!(
+            self.read,
+            "SELECT value FROM json_each($1) AS wanted
+             WHERE EXISTS (SELECT 1 FROM job WHERE model = wanted.value AND state = 'queued'
+                           AND not_before <= $2 AND expires_at > $2)",
+            canonical::to_string(&models),
+            now
+        )?;
+        Ok(waiting.iter().filter_map(|text| text.parse().ok()).collect())
+    }
+
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
         let rows: Vec<HeadRow> = if self.is_alone() {

@@ -50,6 +50,26 @@ async fn a_busy_worker_gets_a_job_ahead_unless_an_idle_one_can_serve_it() {
 }
 
 #[tokio::test]
+async fn a_worker_that_waits_is_woken_for_a_job_whose_time_has_come() {
+    let community = Community::new().await;
+    community.hello("breaks", &[painter()]).await;
+    community.hello("waits", &[painter()]).await;
+    let alice = community.member("alice").await;
+    let job = community.job(&alice, "a lighthouse").await;
+    let lease = community.lease("breaks").await.unwrap();
+    community.fail("breaks", &lease, true).await.unwrap();
+    let hold = LeaseRequest { wait_ms: 50_000, ..LeaseRequest::default() };
+    let waits = tokio::time::timeout(Duration::from_secs(20), community.hub.lease("waits", &hold));
+    let (given, ()) = tokio::join!(biased; waits, async {
+        community.pass(1).await;
+        assert_eq!(community.state(&job).await, State::Queued, "it waits for 2 s");
+        community.pass(1).await;
+    });
+    let given = given.expect("it is woken before its request ends").unwrap();
+    assert_eq!(given.unwrap().job, job.id);
+}
+
+#[tokio::test]
 async fn a_job_that_is_given_back_is_first_in_line_again_and_nobody_is_blamed() {
     let community = Community::with(|settings| settings.max_attempts = 2).await;
     community.hello("w", &[painter()]).await;

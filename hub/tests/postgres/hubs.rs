@@ -1,6 +1,6 @@
 //! Several hubs on one database.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use riff_hub::{
@@ -89,6 +89,31 @@ async fn a_worker_counts_for_the_hubs_that_it_does_not_speak_to_until_it_leaves(
     there.bye("ada").await.unwrap();
     here.hub.sweep().await.unwrap();
     assert_eq!(eta().await, None);
+}
+
+#[tokio::test]
+async fn a_hub_tells_of_its_workers_without_waiting_for_who_writes_to_one() {
+    let here = Community::new().await;
+    let loaded = LeaseRequest { loaded: vec![painter().name], ..LeaseRequest::default() };
+    for worker in ["ada", "bob"] {
+        hello(&here.hub, worker).await;
+        assert!(here.hub.lease(worker, &loaded).await.unwrap().is_none());
+    }
+    let url = here.hub.settings().store.postgres.as_ref().unwrap().url.clone();
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    let told = async || {
+        let rows = sqlx::query_scalar("SELECT name FROM worker WHERE loaded <> '[]' ORDER BY name");
+        let told: Vec<String> = rows.fetch_all(&pool).await.unwrap();
+        told.join(" ")
+    };
+    let mut held = pool.begin().await.unwrap();
+    sqlx::query("SELECT FROM worker WHERE name = 'ada' FOR UPDATE").execute(&mut *held).await.unwrap();
+    let swept = tokio::time::timeout(Duration::from_secs(5), here.hub.sweep()).await;
+    swept.expect("it waits for nobody").unwrap();
+    assert_eq!(told().await, "bob");
+    held.rollback().await.unwrap();
+    here.hub.sweep().await.unwrap();
+    assert_eq!(told().await, "ada bob", "what was left out is told the next time");
 }
 
 #[tokio::test]
