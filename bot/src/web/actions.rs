@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Redirect, Response},
 };
+use form_urlencoded::Serializer;
 use riff_hub::{
     admission::Refusal,
     hub::{Ask, Opened, RiffRequest, Twist},
@@ -168,19 +169,9 @@ pub async fn dropped(
 ) -> Result<Response, Problem> {
     let query = match state.hub.open_picture(&bytes).await? {
         Opened::Result(parent) => format!("fork={parent}"),
-        Opened::Line(line) => format!("line={}", encode(&line)),
+        Opened::Line(line) => Serializer::new(String::new()).append_pair("line", &line).finish(),
     };
     Ok(Json(json!({"open": format!("/c/{channel}?{query}")})).into_response())
-}
-
-/// Percent-encodes a query value.
-fn encode(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 /// `POST /jobs/{job}/cancel`.
