@@ -41,6 +41,14 @@ const LOOK: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    // What is dropped ends its processes.
+    tokio::select! {
+        done = run() => done,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted: nothing was checked"),
+    }
+}
+
+async fn run() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let mut number = |what: &str, unless| match arguments.next() {
         Some(number) => number.parse().with_context(|| format!("{what}: expected a number")),
