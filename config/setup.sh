@@ -70,6 +70,20 @@ SUMS
   mv weights/vocab.txt weights/minilm-l6-v2.txt
 }
 
+# doodle: Riff's own model, whose weights come with the checkout, and what it reads words and enlarges its pictures with. Newer ones
+# that somebody put into weights/ are left alone.
+doodle() {
+  local part
+  encoder
+  upscaler
+  for part in weights/doodle-*-of-*.safetensors; do
+    [ ! -f "$part" ] || [ -f "models/doodle/weights/small-${part##*doodle-}" ] || return 0
+  done
+  for part in models/doodle/weights/small-*-of-*.safetensors; do
+    cp -u "$part" "weights/doodle-${part##*small-}"
+  done
+}
+
 # servers: the model servers that tests run engines against, in a virtual environment in .venv/.
 servers() {
   local wanted=config/requirements.txt

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     canonical::Digest,
@@ -109,7 +109,7 @@ pub fn moves_of(spec: &ModelSpec) -> Vec<Move> {
     let takes = |names: &[&str]| names.iter().all(|name| spec.takes(name));
     let offers = [
         // A picture with a view can be sampled finer, which is what an exact upscale is.
-        (Move::Upscale, takes(&[input::WIDTH, input::HEIGHT, input::VIEW_SCALE])),
+        (Move::Upscale, takes(&[input::WIDTH, input::HEIGHT, input::VIEW_SCALE]) && draws_larger(spec)),
         (Move::Vary, takes(&[input::SEED, input::VARIATIONS])),
         (Move::Reroll, takes(&[input::SEED])),
         (Move::Zoom, takes(&[input::VIEW_SCALE])),
@@ -120,6 +120,13 @@ pub fn moves_of(spec: &ModelSpec) -> Vec<Move> {
         (Move::Fork, true),
     ];
     offers.into_iter().filter_map(|(made_by, offered)| offered.then_some(made_by)).collect()
+}
+
+/// Whether a model draws twice as many pixels a side as it usually does.
+fn draws_larger(spec: &ModelSpec) -> bool {
+    let most = |side: &Map<String, Value>| Some((side.get("maximum")?.as_f64()?, side.get("default")?.as_f64()?));
+    let sides = [input::WIDTH, input::HEIGHT].map(|name| spec.property(name).and_then(most));
+    sides.into_iter().flatten().all(|(most, usual)| most >= 2.0 * usual)
 }
 
 /// A grid of results near one result.

@@ -37,7 +37,8 @@ class Pool(Dataset):
             wordless = random.random() < self.config.unconditional
             read, there = (part[0] for part in self.empty) if wordless else (shard["states"][row], shard["mask"][row])
             states[index, :len(read)], mask[index, :len(there)] = read, there
-        longest = int(mask.sum(1).max())
+        # Of few lengths, so that what allocates finds again what it gave back: else memory grows without end.
+        longest = -(-int(mask.sum(1).max()) // 16) * 16
         return pictures, (states[:, :longest], mask[:, :longest])
 
     def grow(self, count):

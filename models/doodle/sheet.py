@@ -13,9 +13,10 @@ PROMPTS = (
 )
 # For configurations of easy scenes.
 EASY_PROMPTS = (
-    "a cat", "a red car", "a blue cat at night", "three yellow stars on a black background", "a frog", "two penguins in the snow",
-    "a house in a meadow", "a rocket", "a purple fish under water", "a dog to the left of a tree", "a castle at night", "a pizza",
-    "a pink rabbit on white", "a big elephant in the desert", "a green robot", "two red apples",
+    "a cat", "a red car", "a blue cat next to two trees at night", "three yellow stars on a black background",
+    "a green dragon", "two penguins in the snow", "a house in a meadow", "a rocket",
+    "a purple fish under water", "a dog to the left of a tree", "a castle at night", "a pink unicorn",
+    "a moon above a house", "a big elephant in the desert", "a sailboat at sea", "two red apples",
 )
 # Side of a picture on the sheet and height of the words below, in pixels; pictures in a row.
 SIDE, WORDS, COLUMNS = 128, 34, 4

@@ -48,6 +48,7 @@ def arguments():
     parser.add_argument("--begin", type=Path, help="where the run has no checkpoint, begin with the weights in this folder")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop before this many minutes are over")
     parser.add_argument("--steps", type=int, default=10 ** 9, help="stop when the stage has this many steps")
+    parser.add_argument("--cooling", type=float, help="share of the minutes at their end over which rates fall; the configuration's unless given")
     parser.add_argument("--every", type=float, default=10, help="minutes between checkpoints")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -65,6 +66,8 @@ class Run:
     def __init__(self, others, given):
         self.others, self.given = others, given
         self.config, self.device = CONFIGS[given.config], torch.device(given.device)
+        if given.cooling is not None:
+            self.config = dataclasses.replace(self.config, cooling=given.cooling)
         self.folder = given.run or HERE / "runs" / given.config
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(given.seed)

@@ -92,8 +92,13 @@ impl Riff {
         self
     }
 
-    /// With the real engines in the process.
+    /// With the real engines in the process; prompts that name no model go to the fastest.
     pub fn with_engines(&mut self) -> &mut Self {
+        self.as_it_comes().set("RIFF_DEFAULT_MODELS", r#"["abstract", "smollm2-135m-instruct"]"#)
+    }
+
+    /// With the real engines in the process, and what the settings say of them.
+    pub fn as_it_comes(&mut self) -> &mut Self {
         self.set("RIFF_WORKER__IN_PROCESS", "true").set("RIFF_WORKER__WEIGHTS", weights().display())
     }
 

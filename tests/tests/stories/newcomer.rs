@@ -1,18 +1,18 @@
-//! A newcomer with a real browser: types a prompt, sees the grid, presses V2, and forks.
+//! A newcomer with a real browser: types a prompt, sees the grid, presses V2, and forks. And what a fresh machine draws.
 
 use fantoccini::Locator;
-use riff_tests::browser::Browser;
+use riff_tests::{Riff, browser::Browser};
 
-use crate::hub_with_engines;
+use crate::{hub_with_engines, riff};
 
 #[tokio::test]
 async fn types_a_prompt_sees_the_grid_varies_and_forks() {
-    let riff = hub_with_engines().await;
+    let riff = fresh_machine().await;
     let browser = Browser::open(1_100, 900).await.unwrap();
     browser.tab.goto(riff.url()).await.unwrap();
     browser.see("#box input[name=name]").await.unwrap().send_keys("nova").await.unwrap();
     let prompt = browser.see("#prompt").await.unwrap();
-    prompt.send_keys("a mandala of gold and sapphire --seed 4\u{e007}").await.unwrap();
+    prompt.send_keys("a blue cat at night --seed 4\u{e007}").await.unwrap();
 
     browser.see(".card .grid img:nth-child(1)").await.unwrap();
     assert_eq!(browser.count(".card .grid img").await.unwrap(), 4);
@@ -30,11 +30,37 @@ async fn types_a_prompt_sees_the_grid_varies_and_forks() {
     browser.see("#box input[name=parent]").await.unwrap();
     let prompt = browser.see("#prompt").await.unwrap();
     let line = prompt.prop("value").await.unwrap().unwrap();
-    assert!(line.starts_with("/imagine a mandala of gold and sapphire --seed 5"), "{line}");
+    assert!(line.starts_with("/imagine a blue cat at night --seed 5"), "{line}");
     prompt.send_keys(" --n 1\u{e007}").await.unwrap();
     let forked = browser.see(".card:nth-of-type(3) .grid.one img").await.unwrap();
     assert!(forked.is_displayed().await.unwrap());
     browser.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fresh_machine_draws_what_it_is_told() {
+    let riff = fresh_machine().await;
+    let program = riff.program("robot").await.unwrap();
+    let draw = async |prompt: &str| {
+        let made = program.create(&format!("{prompt} --n 1 --seed 5")).await.unwrap();
+        assert_eq!(made.text("model"), "doodle");
+        let job = program.ended(made.text("id")).await.unwrap();
+        assert_eq!(job["state"], "succeeded", "{job}");
+        let picture = reqwest::get(job["outputs"][0]["url"].as_str().unwrap()).await.unwrap();
+        let picture = image::load_from_memory(&picture.bytes().await.unwrap()).unwrap().to_rgb8();
+        assert_eq!(picture.dimensions(), (256, 256));
+        let mean = |channel: usize| {
+            picture.pixels().map(|pixel| u64::from(pixel[channel])).sum::<u64>() / u64::from(256 * 256_u32)
+        };
+        [0, 1, 2].map(mean)
+    };
+    for (channel, colour) in ["red", "green", "blue"].into_iter().enumerate() {
+        let mean = draw(&format!("a big {colour} car")).await;
+        let most = (0..3).max_by_key(|channel| mean[*channel]);
+        assert_eq!(most, Some(channel), "a {colour} car is {colour}: {mean:?}");
+    }
+    let (day, night) = (draw("a cat in the snow").await, draw("a cat at night").await);
+    assert!(day.iter().sum::<u64>() > 2 * night.iter().sum::<u64>(), "{day:?} {night:?}");
 }
 
 #[tokio::test]
@@ -56,4 +82,12 @@ async fn works_on_a_phone_and_without_a_mouse() {
     let wide = browser.tab.execute(too_wide, Vec::new()).await.unwrap();
     assert_eq!(wide, false, "nor does a post");
     browser.close().await.unwrap();
+}
+
+/// A running hub as `./run` starts it.
+async fn fresh_machine() -> Riff {
+    let mut riff = riff();
+    riff.as_it_comes().start().await.unwrap();
+    riff.engines_ready().await.unwrap();
+    riff
 }

@@ -67,6 +67,10 @@ async fn words_seeds_and_steps_make_the_picture() {
     for made_by in [Move::Vary, Move::Reroll, Move::Blend, Move::Remix, Move::Fork, Move::Zoom, Move::Pan] {
         assert!(offered.contains(&made_by), "{offered:?}");
     }
+    assert!(
+        !offered.contains(&Move::Upscale),
+        "it draws no larger than it learned to: that is for an upscaler"
+    );
     let grid = draw(&subject, &recipe(&subject, "a blue cat", &json!({"count": 2}))).await;
     assert_eq!(grid[0].dimensions(), (128, 128));
     let second = draw(&subject, &recipe(&subject, "a blue cat", &json!({"seed": 8}))).await;
@@ -82,15 +86,44 @@ async fn words_seeds_and_steps_make_the_picture() {
 }
 
 #[tokio::test]
+async fn pictures_need_not_be_squares() {
+    let (mut subject, _folder) = subject().await;
+    let wide = |more: serde_json::Value| {
+        let mut inputs = json!({"width": 192, "height": 96});
+        inputs.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        inputs
+    };
+    let first = recipe(&subject, "a cat", &wide(json!({"count": 2})));
+    let made = subject.engine.run(&first, &subject.context()).await.unwrap().remove(1).bytes;
+    let picture = decode(&made);
+    assert_eq!(picture.dimensions(), (192, 96));
+    subject.shelf.push(made.clone());
+    let again = json!({"image": Digest::of_bytes(&made).to_string(), "strength": 0.1, "seed": 2});
+    let near = draw(&subject, &recipe(&subject, "a cat", &wide(again))).await.remove(0);
+    assert_eq!(near.dimensions(), (192, 96));
+    let other = draw(&subject, &first).await.remove(0);
+    assert!(apart(&near, &picture) < apart(&other, &picture));
+}
+
+#[tokio::test]
 async fn weights_that_were_not_distilled_take_more_steps_and_are_guided() {
     let (subject, _folder) = subject_of(doodle_files::folder_of("guided")).await;
     check_spec(&subject.spec).unwrap();
     let usual = recipe(&subject, "a blue cat", &json!({}));
     assert_eq!(usual.params["steps"], json!(12));
     let usual = draw(&subject, &usual).await.remove(0);
-    for inputs in [json!({"steps": 20}), json!({"guidance_scale": 1.0}), json!({"guidance_scale": 4.0})] {
+    let changes = [
+        json!({"steps": 20}),
+        json!({"guidance_scale": 1.0}),
+        json!({"guidance_scale": 4.0}),
+        json!({"negative_prompt": "red"}),
+    ];
+    for inputs in changes {
         assert_ne!(draw(&subject, &recipe(&subject, "a blue cat", &inputs)).await[0], usual, "{inputs}");
     }
+    let below = draw(&subject, &recipe(&subject, "a blue cat::1 red::-1", &json!({}))).await.remove(0);
+    let not = recipe(&subject, "a blue cat", &json!({"negative_prompt": "red"}));
+    assert_eq!(below, draw(&subject, &not).await[0], "a weight below 0 says what is not to be there");
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl Stage {
         let here = std::env::current_exe()?;
         let binary = here.with_file_name("riff-under-test");
         let mut riff = Riff::new(binary.to_str().context("the path is text")?)?;
-        riff.on_discord(&discord).with_engines();
+        riff.on_discord(&discord).as_it_comes();
         riff.set("RIFF_PUBLIC_URL", "https://riff.example").start().await?;
         discord.connected(1).await?;
         let offered = |request: &fake_discord::Request| {
@@ -60,13 +60,13 @@ impl Stage {
 
     /// A post with its pictures and buttons.
     pub async fn grid(&self) -> anyhow::Result<String> {
-        let post = self.imagine("a calm ocean at dusk --seed 7").await?;
+        let post = self.imagine("two penguins in the snow --seed 7").await?;
         Ok(self.page.messages("art", &[post]))
     }
 
     /// The dialog behind ✏️ Remix.
     pub async fn remix(&self) -> anyhow::Result<String> {
-        let post = self.imagine("a mandala of gold --seed 4").await?;
+        let post = self.imagine("a pink unicorn --seed 4").await?;
         let form = self.bob.click(&post, "Remix").await?;
         Ok(self.page.messages("art", &[post]) + &self.page.modal(form.modal()?))
     }

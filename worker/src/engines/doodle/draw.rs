@@ -1,5 +1,7 @@
-//! A request to pictures, one after another: from noise, or from a picture with noise on it, in a few steps to a picture, which
+//! Requests to pictures, side by side: from noise, or from a picture with noise on it, in a few steps to a picture, which
 //! is then enlarged.
+
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{Error, IndexOp, Result, Tensor};
 use image::{RgbImage, imageops, imageops::FilterType};
@@ -8,14 +10,15 @@ use riff_hub::pictures;
 use super::{
     model::Model,
     network::Moment,
-    request::{Request, Words},
+    request::{Request, Shape, TIMES, Words},
 };
 use crate::{
     engine::{Artifact, EngineError, RunContext},
     engines::{
         neural::{
-            Edge, Pass, broken_off,
+            Edge, Pass, broken_off, lanes,
             noise::{self, Grain},
+            original::Original,
             pixels::{self, Pixels},
             progress::Progress,
         },
@@ -24,8 +27,6 @@ use crate::{
     },
 };
 
-/// How many times as many pixels a side the results have as the network draws.
-pub const TIMES: u32 = 4;
 /// Pixels of a preview's longer side.
 const PREVIEW: u32 = 256;
 /// Part of a run that enlarging a picture takes, counted in steps.
@@ -33,52 +34,44 @@ const ENLARGING: usize = 4;
 /// Pixels of the opposite side that are enlarged with a picture that repeats, so that there is no seam.
 const WRAPPED: u32 = 8;
 
-/// Draws the results of a request. `original` is in their size.
+type Outcome<T> = std::result::Result<T, EngineError>;
+
+/// A request with where its pictures go.
+pub struct Job {
+    /// What is asked for.
+    pub request: Request,
+    /// The picture to begin with, in the size of the results.
+    pub original: Option<Pixels>,
+    /// Who watches, and whether anybody still wants it.
+    pub context: RunContext,
+}
+
+/// Draws the results of jobs, all pictures of all of them side by side. Each job has its own outcome; what is wrong with one before
+/// it begins is passed on.
 ///
 /// # Errors
 /// [`EngineError::Input`] if the prompt is too long, [`EngineError::OutOfMemory`], [`EngineError::Cancelled`], and
 /// [`EngineError::Failed`] where the network's numbers are none.
-pub fn draw(
-    model: &Model,
-    request: &Request,
-    original: Option<&Pixels>,
-    context: &RunContext,
-) -> std::result::Result<Vec<Artifact>, EngineError> {
-    let wanted = || !context.cancel.is_cancelled();
-    let pass = Pass { edge: request.shape.edge, wanted: &wanted };
-    let failed = |error| broken_off(error, context);
-    check(model, &request.words)?;
-    let words = meaning(model, &request.words, &pass).map_err(failed)?;
-    let wordless = Words { text: String::new(), weight: 1.0 };
-    let blank = (!model.distilled).then(|| meaning(model, &[wordless], &pass)).transpose().map_err(failed)?;
-    let small = original.map(|original| original.shrunk(model.network.size() as u32));
-    let artist = Artist { model, request, words, blank, original: small.as_ref(), pass: &pass };
-    let count = request.grains.len();
-    let mut progress = Progress { all: count * (artist.steps().len() + ENLARGING), ..Progress::default() };
-    let side = PREVIEW / pictures::columns(count as u32);
-    let preview = |made: &RgbImage| imageops::resize(made, side, side, FilterType::Triangle);
-    let mut artifacts = Vec::new();
-    for grain in &request.grains {
-        let mut shown = |clean: &Tensor| {
-            progress.done += 1;
-            progress.tell(context, &[preview(&pixels::picture(&clean.i(0)?)?)], count);
-            pass.check()
-        };
-        let made = artist.picture(grain, &mut shown).map_err(failed)?;
-        let mut large = enlarged(model, &made, request.shape.edge, &wanted)?;
-        if let Some(original) = original {
-            original.lay(&mut large);
-        }
-        progress.done += ENLARGING;
-        progress.small.push(preview(&large));
-        progress.tell(context, &[], count);
-        artifacts.push(Artifact { media_type: "image/png".into(), bytes: picture::png(&large)? });
-    }
-    Ok(artifacts)
+pub fn draw(model: &Model, jobs: &[Outcome<Job>]) -> Vec<Outcome<Vec<Artifact>>> {
+    let artists: Vec<Outcome<Artist<'_>>> =
+        jobs.iter().map(|job| Artist::new(model, job.as_ref().map_err(Clone::clone)?)).collect();
+    let pictures: Vec<(&Artist<'_>, usize)> =
+        artists.iter().flatten().flat_map(|artist| (0..artist.count()).map(move |at| (artist, at))).collect();
+    let drawn = match lanes::side_by_side(&pictures, |(artist, at)| artist.artifact(*at)) {
+        Ok(drawn) => drawn,
+        Err(error) => return jobs.iter().map(|_| Err(EngineError::Failed(error.to_string()))).collect(),
+    };
+    let mut drawn = drawn.into_iter();
+    let of = |artist: &Outcome<Artist<'_>>| -> Outcome<Vec<Artifact>> {
+        let count = artist.as_ref().map_err(Clone::clone)?.count();
+        let own: Vec<Outcome<Artifact>> = drawn.by_ref().take(count).collect();
+        own.into_iter().collect()
+    };
+    artists.iter().map(of).collect()
 }
 
 /// What can be said before anything is drawn.
-fn check(model: &Model, words: &[Words]) -> std::result::Result<(), EngineError> {
+fn check<'a>(model: &Model, words: impl Iterator<Item = &'a Words>) -> Outcome<()> {
     for Words { text, .. } in words {
         let (kept, over) = model.encoder.ids(text).map_err(|error| EngineError::Failed(error.to_string()))?;
         if over > 0 {
@@ -117,41 +110,86 @@ fn meaning(model: &Model, words: &[Words], pass: &Pass) -> Result<Tensor> {
     sum.broadcast_div(&Tensor::from_vec(totals, (1, longest, 1), &model.device)?)
 }
 
+/// A job that is being drawn.
 struct Artist<'a> {
     model: &'a Model,
-    request: &'a Request,
+    job: &'a Job,
     words: Tensor,
-    /// What no words at all mean, for a network that has no guidance built in.
+    /// What the words to keep away from mean, or no words at all, for a network that has no guidance built in.
     blank: Option<Tensor>,
-    /// In the network's size.
-    original: Option<&'a Pixels>,
-    pass: &'a Pass<'a>,
+    /// The picture to begin with, in the network's size.
+    original: Option<Pixels>,
+    /// Pixels of each picture in previews.
+    look: (u32, u32),
+    progress: Mutex<Progress>,
 }
 
-impl Artist<'_> {
-    /// The steps that are taken: with a picture to begin with, those of its strength.
-    fn steps(&self) -> std::ops::Range<usize> {
-        let all = self.request.shape.steps;
-        let taken = self
-            .request
-            .shape
-            .original
-            .as_ref()
-            .map_or(all, |original| ((all as f64 * original.strength).round() as usize).clamp(1, all));
-        all - taken..all
+impl<'a> Artist<'a> {
+    fn new(model: &'a Model, job: &'a Job) -> Outcome<Self> {
+        let (request, context) = (&job.request, &job.context);
+        let wanted = || !context.cancel.is_cancelled();
+        let pass = Pass { edge: request.shape.edge, wanted: &wanted };
+        let failed = |error| broken_off(error, context);
+        let not = [Words { text: request.not.clone(), weight: 1.0 }];
+        check(model, request.words.iter().chain(&not))?;
+        let words = meaning(model, &request.words, &pass).map_err(failed)?;
+        let blank = (!model.distilled).then(|| meaning(model, &not, &pass)).transpose().map_err(failed)?;
+        let (width, height) = request.shape.size;
+        let original = job.original.as_ref().map(|original| original.shrunk((width / TIMES, height / TIMES)));
+        let count = request.grains.len();
+        let most = PREVIEW / pictures::columns(count as u32);
+        let look = (most * width / width.max(height), most * height / width.max(height));
+        let small = vec![RgbImage::new(look.0, look.1); count];
+        let all = count * (steps(&request.shape).len() + ENLARGING);
+        let progress = Mutex::new(Progress { done: 0, all, small });
+        Ok(Self { model, job, words, blank, original, look, progress })
+    }
+
+    /// How many results there are.
+    fn count(&self) -> usize {
+        self.job.request.grains.len()
+    }
+
+    /// One of the results.
+    fn artifact(&self, at: usize) -> Outcome<Artifact> {
+        let Job { request, original, context } = self.job;
+        let wanted = || !context.cancel.is_cancelled();
+        let pass = Pass { edge: request.shape.edge, wanted: &wanted };
+        let shown = |clean: &Tensor| {
+            self.tell(at, &pixels::picture(&clean.i(0)?)?, 1);
+            pass.check()
+        };
+        let made = self.picture(&request.grains[at], &pass, &shown);
+        let made = made.map_err(|error| broken_off(error, context))?;
+        let mut large = enlarged(self.model, &made, request.shape.edge, &wanted)?;
+        if let Some(original) = original {
+            original.lay(&mut large);
+        }
+        self.tell(at, &large, ENLARGING);
+        Ok(Artifact { media_type: "image/png".into(), bytes: picture::png(&large)? })
+    }
+
+    /// Tells how a picture looks after `done` more steps.
+    fn tell(&self, at: usize, made: &RgbImage, done: usize) {
+        let look = imageops::resize(made, self.look.0, self.look.1, FilterType::Triangle);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.done += done;
+        progress.small[at] = look;
+        let count = progress.small.len();
+        progress.tell(&self.job.context, &[], count);
     }
 
     /// Rectified flow: <https://arxiv.org/abs/2209.03003>. `shown` is told of each step with how the picture looks without noise.
-    fn picture(&self, grain: &Grain, shown: &mut dyn FnMut(&Tensor) -> Result<()>) -> Result<RgbImage> {
-        let (size, device) = (self.model.network.size(), &self.model.device);
-        let noise = noise::rows(&[grain], 0, (3, size, size), device)?;
-        let original = self.original.map(|original| original.tensor(device)).transpose()?;
-        let mask = self.original.map(|original| original.latent_mask(1, device)).transpose()?.flatten();
-        let shape = &self.request.shape;
+    fn picture(&self, grain: &Grain, pass: &Pass, shown: &dyn Fn(&Tensor) -> Result<()>) -> Result<RgbImage> {
+        let (shape, device) = (&self.job.request.shape, &self.model.device);
+        let (width, height) = shape.size;
+        let noise = noise::rows(&[grain], 0, (3, (height / TIMES) as usize, (width / TIMES) as usize), device)?;
+        let original = self.original.as_ref().map(|original| original.tensor(device)).transpose()?;
+        let mask = self.original.as_ref().map(|original| original.latent_mask(1, device)).transpose()?.flatten();
         let step = 1.0 / shape.steps as f64;
         // On the line between noise and picture.
         let between = |picture: &Tensor, time: f64| (&noise * (1.0 - time))? + (picture * time)?;
-        let steps = self.steps();
+        let steps = steps(shape);
         let mut x = match &original {
             Some(original) => between(original, steps.start as f64 * step)?,
             None => noise.clone(),
@@ -161,8 +199,8 @@ impl Artist<'_> {
             let moment = Moment { time, step, guidance: shape.guidance };
             let network = &self.model.network;
             let velocity = match &self.blank {
-                Some(blank) => network.guided(&x, moment, &self.words, blank, self.pass)?,
-                None => network.velocity(&x, moment, &self.words, self.pass)?,
+                Some(blank) => network.guided(&x, moment, &self.words, blank, pass)?,
+                None => network.velocity(&x, moment, &self.words, pass)?,
             };
             let clean = (&x + (&velocity * (1.0 - time))?)?.clamp(-1.0, 1.0)?;
             x = (x + (velocity * step)?)?;
@@ -176,13 +214,20 @@ impl Artist<'_> {
     }
 }
 
+/// The steps that are taken: with a picture to begin with, those of its strength.
+fn steps(shape: &Shape) -> std::ops::Range<usize> {
+    let all = shape.steps;
+    let of = |original: &Original| ((all as f64 * original.strength).round() as usize).clamp(1, all);
+    all - shape.original.as_ref().map_or(all, of)..all
+}
+
 /// A picture [`TIMES`] as large a side.
 fn enlarged(
     model: &Model,
     made: &RgbImage,
     edge: Edge,
     wanted: &dyn Fn() -> bool,
-) -> std::result::Result<RgbImage, EngineError> {
+) -> Outcome<RgbImage> {
     let (width, height) = made.dimensions();
     let around = if edge == Edge::Wrap { WRAPPED } else { 0 };
     let seen = RgbImage::from_fn(width + 2 * around, height + 2 * around, |x, y| {

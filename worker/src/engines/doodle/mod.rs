@@ -9,7 +9,7 @@ mod network;
 mod request;
 mod text;
 
-use std::{path::Path, sync::Arc};
+use std::{num::NonZero, path::Path, sync::Arc, thread};
 
 use async_trait::async_trait;
 use riff_hub::{
@@ -20,6 +20,7 @@ use riff_hub::{
 use tokio::sync::OnceCell;
 
 use self::{
+    draw::Job,
     model::{Files, Model},
     request::Request,
 };
@@ -59,7 +60,7 @@ impl DoodleEngine {
         let found = self.found.as_ref().ok().and_then(Option::as_ref);
         found
             .filter(|(_, spec)| spec.digest() == model)
-            .ok_or_else(|| EngineError::Failed("this worker has no doodle".to_owned()))
+            .ok_or_else(unknown)
     }
 
     async fn model(&self, files: &Files) -> Result<&Arc<Model>, EngineError> {
@@ -84,7 +85,7 @@ fn spec(files: &Files) -> ModelSpec {
         card: card(&files.header.things),
         license: "MIT OR Apache-2.0".to_owned(),
         media: Media::Image,
-        schema: request::schema(files.header.distilled),
+        schema: request::schema(&files.header),
         fingerprint: files.fingerprint,
         // A guess for two cores, until the hub has measured.
         cost: Cost { fixed: 1.5, per_megapixel: 0.0, per_token: 0.0, load: files.bytes as f64 / 1e8 },
@@ -110,23 +111,44 @@ impl Engine for DoodleEngine {
     }
 
     async fn run(&self, recipe: &Recipe, context: &RunContext) -> Result<Vec<Artifact>, EngineError> {
-        let (files, spec) = self.found(recipe.model)?;
-        let request = Request::read(recipe, spec)?;
-        let model = self.model(files).await?.clone();
-        let pixels = match &request.shape.original {
-            Some(original) => {
-                let side = files.header.shape.size as u32 * draw::TIMES;
-                Some(original.pixels((side, side), context).await?)
+        self.run_batch(&[(recipe, context)]).await.pop().unwrap_or_else(|| Err(unknown()))
+    }
+
+    fn batch(&self, _model: Digest) -> u32 {
+        // A grid of four keeps four cores busy.
+        (thread::available_parallelism().map_or(1, NonZero::get) / 4).max(1) as u32
+    }
+
+    async fn run_batch(&self, runs: &[(&Recipe, &RunContext)]) -> Vec<Result<Vec<Artifact>, EngineError>> {
+        let drawn = async {
+            let (first, _) = runs.first().ok_or_else(unknown)?;
+            let (files, spec) = self.found(first.model)?;
+            let model = self.model(files).await?.clone();
+            let mut jobs = Vec::with_capacity(runs.len());
+            for (recipe, context) in runs {
+                jobs.push(job(spec, recipe, context).await);
             }
-            None => None,
+            blocking(move || Ok(draw::draw(&model, &jobs))).await
         };
-        let context = context.clone();
-        blocking(move || draw::draw(&model, &request, pixels.as_ref(), &context)).await
+        drawn.await.unwrap_or_else(|error| runs.iter().map(|_| Err(error.clone())).collect())
     }
 
     fn left_out(&self) -> Vec<String> {
         self.found.as_ref().err().cloned().into_iter().collect()
     }
+}
+
+async fn job(spec: &ModelSpec, recipe: &Recipe, context: &RunContext) -> Result<Job, EngineError> {
+    let request = Request::read(recipe, spec)?;
+    let original = match &request.shape.original {
+        Some(original) => Some(original.pixels(request.shape.size, context).await?),
+        None => None,
+    };
+    Ok(Job { request, original, context: context.clone() })
+}
+
+fn unknown() -> EngineError {
+    EngineError::Failed("this worker has no doodle".to_owned())
 }
 
 /// The engine, as the registry wants it.

@@ -35,7 +35,7 @@ pub enum Predicts {
 /// Sizes of a network, as its weights say them.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Shape {
-    /// Pixels of a picture's side.
+    /// Pixels of a side of the squares that it learned from.
     pub size: usize,
     /// Pixels of the side of what is one place to the network.
     pub patch: usize,
@@ -56,6 +56,13 @@ pub struct Shape {
     /// What it says.
     #[serde(default)]
     pub predicts: Predicts,
+}
+
+impl Shape {
+    /// What sides of pictures are multiples of, in pixels.
+    pub fn unit(&self) -> usize {
+        self.patch << (self.channels.len() - 1)
+    }
 }
 
 /// What a step of the way goes by.
@@ -140,11 +147,6 @@ impl Doodle {
         })
     }
 
-    /// Pixels of a picture's side.
-    pub fn size(&self) -> usize {
-        self.shape.size
-    }
-
     /// What the words mean to it, (1, tokens, size), from the encoder's states in that shape.
     ///
     /// # Errors
@@ -153,7 +155,8 @@ impl Doodle {
         self.words.forward(states, pass)
     }
 
-    /// The velocity from noise towards the picture, in the shape of `x`, (1, 3, size, size). `words` is what [`Self::read`] gives.
+    /// The velocity from noise towards the picture, in the shape of `x`, (1, 3, rows, columns), both multiples of
+    /// [`Shape::unit`]. `words` is what [`Self::read`] gives.
     ///
     /// # Errors
     /// As [`Self::read`].
@@ -189,7 +192,7 @@ impl Doodle {
     }
 
     /// As [`Self::velocity`] for a network that has no guidance built in: away from what `blank`, which is what the encoder's states
-    /// of no words give, would do (<https://arxiv.org/abs/2207.12598>).
+    /// of no words, or of words to keep away from, give, would do (<https://arxiv.org/abs/2207.12598>).
     ///
     /// # Errors
     /// As [`Self::read`].

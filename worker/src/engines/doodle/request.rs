@@ -1,8 +1,13 @@
 //! What doodle takes, and what a recipe asks of it.
 
-use riff_hub::{model::ModelSpec, prompt::Prompt, recipe::Recipe, schema};
+use riff_hub::{
+    model::{ModelSpec, input},
+    recipe::Recipe,
+    schema,
+};
 use serde_json::{Map, Value, json};
 
+use super::model::Header;
 use crate::{
     engine::EngineError,
     engines::{
@@ -19,12 +24,16 @@ use crate::{
 const FEW: [u32; 4] = [1, 2, 4, 8];
 /// Steps of one that was not: the more, the nearer it comes to what it learned.
 const MANY: [u32; 4] = [4, 8, 12, 20];
+/// How many times as many pixels a side the results have as the network draws.
+pub const TIMES: u32 = 4;
 /// Guidance that it learned.
 const GUIDANCE: (f64, f64) = (1.0, 6.0);
 
 /// What is the same for all results of a recipe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
+    /// Pixels of the results, from left to right and from above to below.
+    pub size: (u32, u32),
     /// Steps from noise to picture.
     pub steps: usize,
     /// How much the words count.
@@ -51,28 +60,45 @@ pub struct Request {
     pub shape: Shape,
     /// What they show.
     pub words: Vec<Words>,
+    /// What they are to keep away from, for a network that is guided; often nothing.
+    pub not: String,
     /// Where the noise of each comes from.
     pub grains: Vec<Grain>,
 }
 
 /// The inputs.
-pub fn schema(distilled: bool) -> Map<String, Value> {
-    let (steps, usual) = if distilled { (FEW, 8) } else { (MANY, 12) };
+pub fn schema(header: &Header) -> Map<String, Value> {
+    let (steps, usual) = if header.distilled { (FEW, 8) } else { (MANY, 12) };
+    // It learned from squares, and can be trusted with what is not too far from those.
+    let (unit, learned) = (header.shape.unit(), header.shape.size);
+    let pixels = |units: usize| (units * unit) as u32 * TIMES;
+    let (least, most) = ((learned * 3 / 4 / unit).max(1), learned * 3 / 2 / unit);
+    let side = |title: &str, from_to: &str, order: u32| json!({"type": "integer", "title": title, "description": format!("Pixels from {from_to}."),
+                 "minimum": pixels(least), "maximum": pixels(most), "multipleOf": pixels(1), "default": pixels(learned / unit), "x-order": order});
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
                  "minimum": 0, "maximum": u32::MAX, "x-order": 1},
         "count": {"type": "integer", "title": "Pictures", "description": "How many pictures one prompt gives.", "minimum": 1,
                   "maximum": 4, "default": 4, "x-flags": ["n"], "x-order": 2},
+        "width": side("Width", "left to right", 3),
+        "height": side("Height", "above to below", 4),
         "steps": {"type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "enum": steps,
-                  "minimum": steps[0], "maximum": steps[3], "default": usual, "x-order": 3},
+                  "minimum": steps[0], "maximum": steps[3], "default": usual, "x-order": 5},
         "guidance_scale": {"type": "number", "title": "Guidance scale", "description": "How much the words count.",
-                           "minimum": GUIDANCE.0, "maximum": GUIDANCE.1, "default": 2.5, "x-flags": ["cfg", "stylize", "s"], "x-order": 4},
-        "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 8},
+                           "minimum": GUIDANCE.0, "maximum": GUIDANCE.1, "default": 2.5, "x-flags": ["cfg", "stylize", "s"], "x-order": 7},
+        "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 11},
         "variations": list,
         "blend": list,
     });
-    for (name, schema) in original::inputs(5) {
+    if !header.distilled {
+        // Guidance that is built in leads away from nothing in particular.
+        properties[input::NEGATIVE_PROMPT] = json!({
+            "type": "string", "title": "Not", "description": "Words to keep away from.", "maxLength": 1_000, "default": "",
+            "x-flags": ["no"], "x-order": 6
+        });
+    }
+    for (name, schema) in original::inputs(8) {
         properties[&name] = schema;
     }
     let schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
@@ -87,46 +113,55 @@ impl Request {
     pub fn read(recipe: &Recipe, spec: &ModelSpec) -> Result<Self, EngineError> {
         schema::validate(&recipe.params, spec).map_err(|error| EngineError::Input(error.to_string()))?;
         let sources = moves::sources(recipe)?;
+        let (words, mut not) = words(recipe, &sources);
+        let is_english = |words: &Words| words.text.chars().any(|letter| letter.is_ascii_alphabetic());
+        if words.is_empty() || !words.iter().all(is_english) {
+            return Err(EngineError::Input(
+                "Doodle knows English words alone: say what to draw, such as \"a blue cat next to two trees\""
+                    .to_owned(),
+            ));
+        }
+        if !not.is_empty() && !spec.takes(input::NEGATIVE_PROMPT) {
+            return Err(EngineError::Input(
+                "Doodle cannot leave things out: take the part with a weight below 0 out of the prompt"
+                    .to_owned(),
+            ));
+        }
+        not.extend(recipe.text(input::NEGATIVE_PROMPT).filter(|text| !text.is_empty()).map(str::to_owned));
         Ok(Self {
             shape: Shape {
+                size: (side(recipe, input::WIDTH)?, side(recipe, input::HEIGHT)?),
                 steps: recipe.integer("steps").ok_or_else(|| bad("steps", "a whole number"))? as usize,
                 guidance: recipe.number("guidance_scale").ok_or_else(|| bad("guidance_scale", "a number"))?,
                 edge: if recipe.switch("tile") { Edge::Wrap } else { Edge::Zero },
                 original: Original::read(recipe)?,
             },
-            words: words(recipe, &sources)?,
+            words,
+            not: not.join(", "),
             grains: moves::walks(recipe)?.into_iter().map(|walk| Grain::new(walk, &sources)).collect(),
         })
     }
 }
 
-/// The parts of the prompt and of those blended in.
-fn words(recipe: &Recipe, sources: &[Source]) -> Result<Vec<Words>, EngineError> {
-    let blended = sources.iter().map(|source| (&source.prompt, source.weight.max(0.0)));
-    let mut words = Vec::new();
-    for (prompt, weight) in std::iter::once((&recipe.prompt, 1.0)).chain(blended) {
-        words.extend(parts(prompt, weight)?);
-    }
-    let is_english = |words: &Words| words.text.chars().any(|letter| letter.is_ascii_alphabetic());
-    match words.iter().all(is_english) && !words.is_empty() {
-        true => Ok(words),
-        false => Err(EngineError::Input(
-            "Doodle knows English words alone: say what to draw, such as \"a blue cat next to two trees\""
-                .to_owned(),
-        )),
-    }
+fn side(recipe: &Recipe, name: &str) -> Result<u32, EngineError> {
+    recipe.integer(name).and_then(|side| side.try_into().ok()).ok_or_else(|| bad(name, "a whole number"))
 }
 
-/// Those of a prompt, their weights shared out so that the prompt counts as `weight`.
-fn parts(prompt: &Prompt, weight: f64) -> Result<Vec<Words>, EngineError> {
-    let parts = prompt.parts();
-    if parts.iter().any(|part| part.weight < 0.0) {
-        return Err(EngineError::Input(
-            "Doodle cannot leave things out: take the part with a weight below 0 out of the prompt"
-                .to_owned(),
-        ));
+/// The parts of the prompt and of those blended in, the weights of each prompt shared out so that it counts as it should; and the
+/// parts with a weight below 0.
+fn words(recipe: &Recipe, sources: &[Source]) -> (Vec<Words>, Vec<String>) {
+    let blended = sources.iter().map(|source| (&source.prompt, source.weight)).filter(|(_, counts)| *counts > 0.0);
+    let (mut words, mut not) = (Vec::new(), Vec::new());
+    for (prompt, counts) in std::iter::once((&recipe.prompt, 1.0)).chain(blended) {
+        let parts = prompt.parts();
+        let total: f64 = parts.iter().map(|part| part.weight.max(0.0)).sum();
+        for part in parts {
+            if part.weight < 0.0 {
+                not.push(part.text);
+            } else if part.weight > 0.0 {
+                words.push(Words { text: part.text, weight: counts * part.weight / total });
+            }
+        }
     }
-    let total: f64 = parts.iter().map(|part| part.weight).sum();
-    let counts = parts.iter().filter(|part| part.weight > 0.0 && weight > 0.0);
-    Ok(counts.map(|part| Words { text: part.text.clone(), weight: weight * part.weight / total }).collect())
+    (words, not)
 }

@@ -41,12 +41,12 @@ impl Pixels {
         Ok(Self { mask: mask.transpose()?, image: fit(&image, FilterType::Lanczos3).to_rgb8() })
     }
 
-    /// The same in squares of another side.
-    pub fn shrunk(&self, side: u32) -> Self {
+    /// The same in another size.
+    pub fn shrunk(&self, (width, height): (u32, u32)) -> Self {
         let mask = self.mask.as_ref();
         Self {
-            image: imageops::resize(&self.image, side, side, FilterType::Triangle),
-            mask: mask.map(|mask| imageops::resize(mask, side, side, FilterType::Triangle)),
+            image: imageops::resize(&self.image, width, height, FilterType::Triangle),
+            mask: mask.map(|mask| imageops::resize(mask, width, height, FilterType::Triangle)),
         }
     }
 
