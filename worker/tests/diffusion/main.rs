@@ -14,4 +14,5 @@ mod flow_faults;
 mod hub;
 mod moves;
 mod pictures;
+mod single;
 mod support;

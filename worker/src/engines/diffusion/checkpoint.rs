@@ -95,7 +95,7 @@ fn identify(settings: &Settings, parts: &Parts) -> Result<(Digest, u64, u64), Fl
     for file in parts.source.files(&parts.networks())? {
         file.identify(&mut hasher)?;
         bytes += file.bytes;
-        elements += file.elements(|name| parts.source.reads(name));
+        elements += file.elements(|name| parts.source.reads(&file, name));
     }
     for lora in &settings.loras {
         hasher.update(lora.name().as_bytes());

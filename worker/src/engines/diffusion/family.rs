@@ -4,6 +4,7 @@ use candle_core::DType;
 
 use super::{
     config::{Prediction, ScheduleConfig, Spacing, UnetConfig},
+    net::Whole,
     sampler::Sampler,
     transformers::{FluxConfig, ThreeConfig},
 };
@@ -68,6 +69,14 @@ impl Family {
     /// Whether noise takes the place of the latent as it grows, and the network says the velocity between both.
     pub fn flows(self) -> bool {
         matches!(self, Self::Three | Self::Flux)
+    }
+
+    /// What stands for a prompt as a whole in its text encoders of CLIP, counted from 0, in the layout of diffusers.
+    pub fn whole(self, encoder: usize) -> Whole {
+        match (self, encoder) {
+            (Self::One | Self::Flux, _) | (Self::Xl, 0) => Whole::End,
+            (Self::Xl | Self::Three, _) => Whole::Projected,
+        }
     }
 
     /// Whether its pictures can repeat without a seam: a network that is told where its places are knows the border.

@@ -107,6 +107,31 @@ pub enum Flaw {
         /// What works.
         expected: &'static str,
     },
+    /// A single file that lacks parts, without a folder that has them.
+    #[error(
+        "{} has no {parts}: name in config a folder of {family} in the layout of diffusers, whose parts serve where the file has \
+         none; get one with hf download {example}", file.display()
+    )]
+    Lacks {
+        /// Which.
+        file: PathBuf,
+        /// What it lacks.
+        parts: String,
+        /// Its family.
+        family: &'static str,
+        /// A repository with such a folder.
+        example: &'static str,
+    },
+    /// A single file that lacks a part, and a folder that was to have it.
+    #[error("{} has no {part}, and {rest}: get that folder with its weights", file.display())]
+    Neither {
+        /// Which.
+        file: PathBuf,
+        /// What it lacks.
+        part: &'static str,
+        /// What is wrong with the folder.
+        rest: Box<Flaw>,
+    },
     /// A single file, which has no tokenizer, without one beside it.
     #[error(
         "{} has no vocab.json or no merges.txt: a single file needs the tokenizer of CLIP beside it; get it with hf download \

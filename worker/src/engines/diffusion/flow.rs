@@ -6,10 +6,14 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::{
-    family::Family,
+    family::{Family, Guidance},
     flaw::Flaw,
     schedule::{Level, Noising, Schedule},
 };
+
+/// Shift of the published checkpoints of Stable Diffusion 3 and 3.5, and of Flux.1 schnell.
+const THREE_SHIFT: f64 = 3.0;
+const SCHNELL_SHIFT: f64 = 1.0;
 
 /// `scheduler/scheduler_config.json` of a `FlowMatchEulerDiscreteScheduler`:
 /// <https://huggingface.co/docs/diffusers/api/schedulers/flow_match_euler_discrete>.
@@ -81,7 +85,6 @@ impl Flow {
     /// [`Flaw::Unsupported`] and [`Flaw::Broken`].
     pub fn new(config: &FlowConfig, family: Family, file: &Path) -> Result<Self, Flaw> {
         config.check(file)?;
-        let count = config.num_train_timesteps as f64;
         let shift = match config.use_dynamic_shifting {
             false => Shift::Fixed(config.shift),
             true => Shift::ByPlaces([
@@ -89,13 +92,29 @@ impl Flow {
                 (config.max_image_seq_len as f64, config.max_shift),
             ]),
         };
+        Ok(Self::of(config.num_train_timesteps as f64, shift, family))
+    }
+
+    /// As the published checkpoints of a family have it, of which those of Flux differ by guidance.
+    pub fn published(family: Family, guidance: Guidance) -> Self {
+        let shift = match (family, guidance) {
+            (Family::Flux, Guidance::Told) => {
+                Shift::ByPlaces([(base_length() as f64, base_shift()), (max_length() as f64, max_shift())])
+            }
+            (Family::Flux, _) => Shift::Fixed(SCHNELL_SHIFT),
+            _ => Shift::Fixed(THREE_SHIFT),
+        };
+        Self::of(steps() as f64, shift, family)
+    }
+
+    fn of(count: f64, shift: Shift, family: Family) -> Self {
         let spread = match (family, shift) {
             (Family::Flux, _) => Spread::Even,
             // diffusers shifts the lowest level of training, and later once more with all others.
             (_, Shift::Fixed(shift)) => Spread::To(shifted(1.0 / count, shift)),
             (_, Shift::ByPlaces(_)) => Spread::To(1.0 / count),
         };
-        Ok(Self { count, shift, spread })
+        Self { count, shift, spread }
     }
 
     /// The levels of a run of `count` steps, for a picture of so many places.

@@ -10,7 +10,7 @@ use super::{
     pieces,
     schedule::{Trained, Training},
     settings::Settings,
-    source::{NetConfig, Parts, Sentences, Source, TextPart},
+    source::{Folder, NetConfig, Parts, Sentences, Source, TextPart},
     transformers::{FluxConfig, T5Config, ThreeConfig},
 };
 
@@ -18,10 +18,6 @@ use super::{
 const CONFIG: &str = "config.json";
 /// The file that says how a checkpoint was trained.
 const SCHEDULER: &str = "scheduler/scheduler_config.json";
-/// Tokens in the place of which Stable Diffusion 3 has zeros in diffusers, where it goes without T5.
-const ZEROS: usize = 77;
-/// Tokens of T5 that Stable Diffusion 3 reads in diffusers, and Flux.1 dev and schnell in the first implementation.
-const SENTENCES: (usize, usize, usize) = (256, 512, 256);
 
 /// Reads and checks all configuration.
 ///
@@ -44,7 +40,7 @@ pub fn read(folder: &Path, settings: &Settings) -> Result<Parts, Flaw> {
     ];
     plain.splice(0..0, first.map(|name| folder.join(name)));
     Ok(Parts {
-        source: Source::Folder { folder: folder.to_owned(), variant: settings.variant.clone() },
+        source: Source::Folder(Folder { path: folder.to_owned(), variant: settings.variant.clone() }),
         family,
         empty_is_zero: family == Family::Xl && index.force_zeros_for_empty_prompt,
         net,
@@ -136,22 +132,21 @@ impl Reader<'_> {
             plain.extend(
                 ["vocab.json", "merges.txt", "special_tokens_map.json"].map(|name| tokenizer.join(name)),
             );
-            texts.push(TextPart { config, tokenizer, pad: None });
+            texts.push(TextPart { config, tokenizer, pad: None, whole: self.family.whole(number) });
         }
         Ok((texts, plain))
     }
 
     /// The text encoder of T5, in families that have it, which Stable Diffusion 3 can go without.
     fn sentences(&self, net: &NetConfig, plain: &mut Vec<PathBuf>) -> Result<Option<Sentences>, Flaw> {
-        let (number, length, size) = match net {
+        let (number, size) = match net {
             NetConfig::Unet(_) => return Ok(None),
-            NetConfig::Three(config) => (2, SENTENCES.0, config.joint_attention_dim),
-            NetConfig::Flux(config) if config.guidance_embeds => (1, SENTENCES.1, config.joint_attention_dim),
-            NetConfig::Flux(config) => (1, SENTENCES.2, config.joint_attention_dim),
+            NetConfig::Three(config) => (2, config.joint_attention_dim),
+            NetConfig::Flux(config) => (1, config.joint_attention_dim),
         };
         match (self.index.lacks(&encoder(number)), self.family) {
             (false, _) => {}
-            (true, Family::Three) => return Ok(Some(Sentences { t5: None, length: ZEROS, size })),
+            (true, Family::Three) => return Ok(Sentences::of(net, None)),
             (true, _) => {
                 return Err(Flaw::NoEncoder { folder: self.folder.to_owned(), encoder: encoder(number) });
             }
@@ -160,7 +155,7 @@ impl Reader<'_> {
         let config: T5Config = config::read(&file)?;
         config.check(&file, size)?;
         plain.extend([file, tokenizer.join(pieces::FILE)]);
-        Ok(Some(Sentences { t5: Some((config, tokenizer)), length, size }))
+        Ok(Sentences::of(net, Some((config, tokenizer))))
     }
 
     /// The configuration of a text encoder, counted from 0, and the folder of its tokenizer.

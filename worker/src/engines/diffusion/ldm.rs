@@ -1,8 +1,12 @@
 //! Names that layers have in the first implementations, and so in checkpoints of a single file: those of latent diffusion
 //! (<https://github.com/CompVis/latent-diffusion>, <https://github.com/Stability-AI/generative-models>) for the networks of
 //! pictures, and those of OpenCLIP (<https://github.com/mlfoundations/open_clip>) for the text encoders of version 2 and XL.
+//! Those of the transformers of Stable Diffusion 3 and Flux are in [`joint`].
 //!
-//! Networks here go by the names of diffusers and transformers; this says where their weights lie in such a file.
+//! Networks here go by the names of diffusers and transformers; this says where their weights lie in such a file, and so which
+//! of them a LoRA with these names speaks of.
+
+pub mod joint;
 
 use candle_core::{Result, Tensor};
 
@@ -16,23 +20,45 @@ pub enum Names {
         /// Layers of each block, by which blocks are counted through.
         layers: usize,
     },
+    /// The transformer of Stable Diffusion 3, behind this prefix.
+    Three {
+        /// The prefix.
+        prefix: &'static str,
+        /// How many blocks it has; words end in the last.
+        blocks: usize,
+    },
+    /// The transformer of Flux, behind this prefix.
+    Flux(&'static str),
     /// The autoencoder.
     Vae {
+        /// Its prefix.
+        prefix: &'static str,
         /// How many sizes it has; the way up is counted from the largest.
         blocks: usize,
     },
-    /// A text encoder under its own names, behind this prefix.
+    /// A text encoder of CLIP under its own names, behind this prefix.
     Clip(&'static str),
     /// A text encoder under the names of OpenCLIP, behind this prefix.
     OpenClip(&'static str),
+    /// A text encoder of T5 under its own names, behind this prefix.
+    T5(&'static str),
 }
 
-/// The network's prefix.
-pub const UNET: &str = "model.diffusion_model.";
+/// The network's prefix, in files that have other networks too.
+pub const NET: &str = "model.diffusion_model.";
 /// The autoencoder's prefix.
 pub const VAE: &str = "first_stage_model.";
-/// Prefixes of everything that a run needs.
-pub const PREFIXES: [&str; 4] = [UNET, VAE, "cond_stage_model.", "conditioner."];
+/// The same in files of Flux that ComfyUI writes.
+pub const FLUX_VAE: &str = "vae.";
+/// Prefixes of other networks, by which they are told from one that says what is noise and has no prefix.
+const OTHERS: [&str; 5] = [VAE, FLUX_VAE, "text_encoders.", "cond_stage_model.", "conditioner."];
+
+/// Queries, keys and values in one layer before attention.
+pub const THIRDS: [Part; 3] = [rows(0, 1, 3), rows(1, 2, 3), rows(2, 3, 3)];
+
+const fn rows(from: usize, to: usize, of: usize) -> Part {
+    Part::Rows { from, to, of }
+}
 
 /// A weight's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +74,17 @@ pub struct Place {
 pub enum Part {
     /// All.
     Whole,
-    /// One of three that lie one below the other: those of queries, keys and values.
-    Third(usize),
+    /// Some of the rows, where several weights lie one below the other.
+    Rows {
+        /// Where they begin, in parts of all rows.
+        from: usize,
+        /// Where they end.
+        to: usize,
+        /// How many parts all rows are.
+        of: usize,
+    },
+    /// All, the second half of the rows before the first: what shift and scale are to the one is scale and shift to the other.
+    Exchanged,
     /// All, rows and columns exchanged.
     Transposed,
     /// All, a convolution of one pixel as the matrix that it is.
@@ -64,9 +99,13 @@ impl Part {
     pub fn of(self, tensor: Tensor) -> Result<Tensor> {
         match self {
             Self::Whole => Ok(tensor),
-            Self::Third(index) => {
-                let rows = tensor.dim(0)? / 3;
-                tensor.narrow(0, index * rows, rows)?.contiguous()
+            Self::Rows { from, to, of } => {
+                let rows = tensor.dim(0)? / of;
+                tensor.narrow(0, from * rows, (to - from) * rows)?.contiguous()
+            }
+            Self::Exchanged => {
+                let half = tensor.dim(0)? / 2;
+                Tensor::cat(&[tensor.narrow(0, half, half)?, tensor.narrow(0, 0, half)?], 0)
             }
             Self::Transposed => tensor.t()?.contiguous(),
             Self::Matrix if tensor.rank() == 4 => tensor.flatten_from(1),
@@ -88,12 +127,21 @@ impl Names {
         match self {
             Self::Own => vec![whole(weight.to_owned())],
             Self::Unet { layers } => {
-                unet(layer, *layers).into_iter().map(|name| whole(format!("{UNET}{name}.{kind}"))).collect()
+                unet(layer, *layers).into_iter().map(|name| whole(format!("{NET}{name}.{kind}"))).collect()
             }
-            Self::Vae { blocks } => {
+            Self::Three { prefix, .. } if weight == "pos_embed.pos_embed" => {
+                vec![whole(format!("{prefix}pos_embed"))]
+            }
+            Self::Three { prefix, blocks } => named(joint::three(layer, *blocks), prefix, kind),
+            Self::Flux(prefix) => {
+                let place = joint::flux(layer);
+                let norm = place.as_ref().is_some_and(|place| place.name.ends_with("_norm"));
+                named(place, prefix, if norm { "scale" } else { kind })
+            }
+            Self::Vae { prefix, blocks } => {
                 let attention = layer.contains(".attentions.") && !layer.ends_with("group_norm");
                 let part = if attention && kind == "weight" { Part::Matrix } else { Part::Whole };
-                let name = vae(layer, *blocks).map(|name| format!("{VAE}{name}.{kind}"));
+                let name = vae(layer, *blocks).map(|name| format!("{prefix}{name}.{kind}"));
                 name.into_iter().map(|name| Place { name, part }).collect()
             }
             Self::Clip(prefix) => {
@@ -105,8 +153,29 @@ impl Names {
                 .map(|place| Place { name: format!("{prefix}{}", place.name), ..place })
                 .into_iter()
                 .collect(),
+            Self::T5(prefix) => vec![whole(format!("{prefix}{weight}"))],
         }
     }
+
+    /// Whether a tensor is one of this network.
+    pub fn own(&self, tensor: &str) -> bool {
+        let prefix = match self {
+            Self::Own => return true,
+            Self::Unet { .. } => NET,
+            Self::Three { prefix, .. } | Self::Vae { prefix, .. } => *prefix,
+            Self::Flux(prefix) | Self::Clip(prefix) | Self::OpenClip(prefix) | Self::T5(prefix) => *prefix,
+        };
+        match prefix {
+            "" => !OTHERS.iter().any(|other| tensor.starts_with(other)),
+            prefix => tensor.starts_with(prefix),
+        }
+    }
+}
+
+/// The place of a weight of a layer, where the file may have that.
+fn named(layer: Option<Place>, prefix: &str, kind: &str) -> Vec<Place> {
+    let place = layer.map(|layer| Place { name: format!("{prefix}{}.{kind}", layer.name), ..layer });
+    place.into_iter().collect()
 }
 
 /// The names of a layer of the network: blocks are counted through, so that `input_blocks.4.1` is the attention behind the
@@ -231,7 +300,7 @@ fn open_clip(layer: &str, kind: &str) -> Option<Place> {
     let (index, part) = layer.strip_prefix("text_model.encoder.layers.")?.split_once('.')?;
     let block = format!("transformer.resblocks.{index}");
     let third =
-        |third| Some(Place { name: format!("{block}.attn.in_proj_{kind}"), part: Part::Third(third) });
+        |index: usize| Some(Place { name: format!("{block}.attn.in_proj_{kind}"), part: THIRDS[index] });
     let part = match part {
         "layer_norm1" => "ln_1",
         "layer_norm2" => "ln_2",

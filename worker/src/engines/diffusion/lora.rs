@@ -1,17 +1,23 @@
 //! LoRAs (<https://arxiv.org/abs/2106.09685>), merged into the weights while these are read: to each weight that a file
 //! speaks of, `strength × alpha / rank × up × down` is added.
 //!
-//! Files are read with the names of kohya's scripts (those of diffusers and, for XL, those of the first implementation)
-//! and with those of diffusers and PEFT: <https://huggingface.co/docs/diffusers/api/loaders/lora>.
+//! Files are read with the names of kohya's scripts (those of diffusers and, from XL on, those of the first implementations),
+//! with those of diffusers and PEFT (<https://huggingface.co/docs/diffusers/api/loaders/lora>), and, for transformers, with
+//! those of the first implementations as they are.
 
 use std::{path::Path, sync::Arc};
 
 use candle_core::{DType, Error, Tensor};
 
-use super::{Result, flaw::Flaw, ldm, weights::Safetensors};
+use super::{
+    Result,
+    flaw::Flaw,
+    ldm::{self, Part, Place, joint},
+    weights::Safetensors,
+};
 
 /// What files of other methods have in their names; leaving it out would give another picture than was meant.
-const OTHERS: [&str; 5] = ["hada_", "lokr_", "dora_scale", "lora_mid", "oft_"];
+const OTHERS: [&str; 6] = ["hada_", "lokr_", "dora_scale", "lora_mid", "oft_", "lora_B.bias"];
 /// Names of the two factors, `down` and `up`, behind a layer's name.
 const FACTORS: [(&str, &str); 4] = [
     (".lora_down.weight", ".lora_up.weight"),
@@ -67,21 +73,24 @@ impl Lora {
     /// What is added to a weight, where the file speaks of it.
     fn delta(&self, layer: &Layer, weight: &Tensor) -> Result<Option<Tensor>> {
         let has = |name: &str| self.file.shape(name).is_some();
-        let pair = layer.names.iter().flat_map(|name| {
-            FACTORS.iter().map(move |(down, up)| (name, format!("{name}{down}"), format!("{name}{up}")))
+        let pair = layer.places.iter().flat_map(|Place { name, part }| {
+            FACTORS
+                .iter()
+                .map(move |(down, up)| (name, *part, format!("{name}{down}"), format!("{name}{up}")))
         });
         let pair = pair.chain(
             layer
                 .processor
                 .iter()
-                .map(|name| (name, format!("{name}.down.weight"), format!("{name}.up.weight"))),
+                .map(|name| (name, Part::Whole, format!("{name}.down.weight"), format!("{name}.up.weight"))),
         );
-        let Some((name, down, up)) = pair.into_iter().find(|(_, down, _)| has(down)) else {
+        let Some((name, part, down, up)) = pair.into_iter().find(|(_, _, down, _)| has(down)) else {
             return Ok(None);
         };
         let alpha = format!("{name}.alpha");
         let factor = |name: &str| self.file.tensor(name)?.to_dtype(DType::F32);
-        let (low, high) = (factor(&down)?, factor(&up)?);
+        // Rows of the product are those of the upper factor.
+        let (low, high) = (factor(&down)?, part.of(factor(&up)?)?);
         let rank = low.dim(0)?;
         let alpha = match has(&alpha) {
             true => f64::from(factor(&alpha)?.flatten_all()?.get(0)?.to_scalar::<f32>()?),
@@ -107,8 +116,10 @@ fn is_processor(name: &str) -> bool {
 pub enum Network {
     /// `unet`, with the layers of each of its blocks.
     Unet(usize),
-    /// `transformer`.
-    Transformer,
+    /// `transformer` of Stable Diffusion 3, with the number of its blocks.
+    Three(usize),
+    /// `transformer` of Flux.
+    Flux,
     /// The text encoder of a checkpoint that has one.
     Text,
     /// One of several text encoders, counted from 0.
@@ -150,42 +161,45 @@ impl Patches {
     }
 }
 
-/// The names that a layer may have in a file.
+/// Where a file may speak of a layer.
 struct Layer {
-    names: Vec<String>,
-    /// Names that attention had in older files of diffusers.
+    places: Vec<Place>,
+    /// The name that attention had in older files of diffusers.
     processor: Option<String>,
 }
 
 impl Layer {
     fn new(layer: &str, network: Network) -> Self {
         let flat = layer.replace('.', "_");
-        let processor = |prefix: &str| {
-            let (attention, part) = layer.rsplit_once(".to_")?;
-            let part = part.trim_end_matches(".0");
-            Some(format!("{prefix}.{attention}.processor.to_{part}_lora"))
-        };
-        match network {
+        let kohya = |name: &str| format!("lora_unet_{}", name.replace('.', "_"));
+        let names: Vec<String> = match network {
             Network::Unet(layers) => {
-                let mut names = vec![format!("lora_unet_{flat}"), format!("unet.{layer}")];
-                let first = ldm::unet(layer, layers);
-                names.extend(first.iter().map(|name| format!("lora_unet_{}", name.replace('.', "_"))));
-                Self { names, processor: processor("unet") }
+                let first = ldm::unet(layer, layers).into_iter().map(|name| kohya(&name));
+                [kohya(layer), format!("unet.{layer}")].into_iter().chain(first).collect()
             }
-            Network::Text | Network::TextOf(0) => Self {
-                names: vec![
-                    format!("lora_te_{flat}"),
-                    format!("lora_te1_{flat}"),
-                    format!("text_encoder.{layer}"),
-                ],
-                processor: None,
-            },
-            Network::TextOf(n) => Self {
-                names: vec![format!("lora_te{}_{flat}", n + 1), format!("text_encoder_{}.{layer}", n + 1)],
-                processor: None,
-            },
-            Network::Transformer => Self { names: vec![format!("transformer.{layer}")], processor: None },
-            Network::Vae | Network::Sentences(_) => Self { names: Vec::new(), processor: None },
-        }
+            Network::Text | Network::TextOf(0) => {
+                vec![format!("lora_te_{flat}"), format!("lora_te1_{flat}"), format!("text_encoder.{layer}")]
+            }
+            Network::TextOf(n) => {
+                vec![format!("lora_te{}_{flat}", n + 1), format!("text_encoder_{}.{layer}", n + 1)]
+            }
+            Network::Three(_) | Network::Flux => vec![format!("transformer.{layer}")],
+            Network::Vae | Network::Sentences(_) => Vec::new(),
+        };
+        let first = match network {
+            Network::Three(blocks) => joint::three(layer, blocks),
+            Network::Flux => joint::flux(layer),
+            _ => None,
+        };
+        let first = first.into_iter().flat_map(|Place { name, part }| {
+            [kohya(&name), format!("diffusion_model.{name}"), name].map(|name| Place { name, part })
+        });
+        let whole = names.into_iter().map(|name| Place { name, part: Part::Whole });
+        let processor = || {
+            let (attention, part) = layer.rsplit_once(".to_")?;
+            Some(format!("unet.{attention}.processor.to_{}_lora", part.trim_end_matches(".0")))
+        };
+        let processor = matches!(network, Network::Unet(_)).then(processor).flatten();
+        Self { places: whole.chain(first).collect(), processor }
     }
 }

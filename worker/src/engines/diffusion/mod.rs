@@ -1,5 +1,5 @@
 //! `diffusion`: Stable Diffusion 1, 2, XL, 3 and 3.5, their turbo and inpainting kin, and Flux.1, run in this process by candle:
-//! from a folder in the layout of diffusers, a repository in the cache of a model hub, or, up to XL, a single file.
+//! from a folder in the layout of diffusers, a repository in the cache of a model hub, or a single file.
 //!
 //! It owns a checkpoint's configuration from the start and its weights from its first job on, and gives the same picture
 //! for the same recipe on one kind of machine. It never goes to the network unless its section says so, never reads files

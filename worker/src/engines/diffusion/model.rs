@@ -7,11 +7,10 @@ use candle_nn::VarBuilder;
 
 use super::{
     checkpoint::Checkpoint,
-    family::Family,
     flaw::Flaw,
     lora::{Lora, Network, Patches},
     memory::Memory,
-    net::{Flux, Net, T5, TextEncoder, Three, Unet, Vae, Whole},
+    net::{Flux, Net, T5, TextEncoder, Three, Unet, Vae},
     pieces::{self, Pieces},
     settings::{Place, Settings},
     source::NetConfig,
@@ -112,7 +111,7 @@ impl Networks<'_> {
 
     fn weights(&self, network: Network, dtype: DType) -> Result<VarBuilder<'static>, Flaw> {
         let patches = Patches::new(self.loras.clone(), network);
-        let weights = self.checkpoint.source.weights(network, &self.checkpoint.vae, patches)?;
+        let weights = self.checkpoint.source.weights(network, patches)?;
         Ok(weights.builder(dtype, self.device))
     }
 
@@ -122,11 +121,7 @@ impl Networks<'_> {
         if tokens.vocabulary() > part.config.vocab_size {
             return Err(too_many_words(part.tokenizer.join("vocab.json"), part.config.vocab_size));
         }
-        let whole = match (self.checkpoint.family, i) {
-            (Family::One | Family::Flux, _) | (Family::Xl, 0) => Whole::End,
-            (Family::Xl | Family::Three, _) => Whole::Projected,
-        };
-        Ok((tokens, TextEncoder::new(&part.config, whole, self.weights(network, dtype)?)?))
+        Ok((tokens, TextEncoder::new(&part.config, part.whole, self.weights(network, dtype)?)?))
     }
 
     fn sentences(&self, dtype: DType) -> Result<Option<Sentences>, Flaw> {

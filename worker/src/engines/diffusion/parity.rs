@@ -70,10 +70,11 @@ impl Tiny {
         Self::with_loras(name, &[], &[])
     }
 
-    /// The same from the single file that `worker/tests/diffusion/make_single.py` made.
-    fn single(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
-        let folder = folder(name);
-        Self::at(&folder.join("single.safetensors"), json!({"config": folder}), files, chosen)
+    /// The same from a single file that `worker/tests/diffusion/make_single.py` or `make_single_newer.py` made, and a folder for
+    /// what it lacks.
+    fn single(name: &str, rest: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
+        let file = folder(name).join("single.safetensors");
+        Self::at(&file, json!({"config": folder(rest)}), files, chosen)
     }
 
     fn with_loras(name: &str, files: &[&str], chosen: &[(&str, f64)]) -> Self {
@@ -339,7 +340,8 @@ fn loras_are_merged_as_in_diffusers() {
 
 #[test]
 fn single_files_give_what_their_folders_give_to_the_bit() {
-    for (name, loras) in [("sd15", &["kohya"][..]), ("sd21", &[][..]), ("sdxl", &["kohya"][..])] {
+    let kohya = &["kohya"][..];
+    for (name, loras) in [("sd15", kohya), ("sd21", &[][..]), ("sdxl", kohya), ("sd35", kohya)] {
         for loras in [&[][..], loras] {
             let chosen: Vec<_> = loras.iter().map(|name| (*name, 0.7)).collect();
             let bits = |tiny: Tiny| {
@@ -349,7 +351,7 @@ fn single_files_give_what_their_folders_give_to_the_bit() {
                 let made = [tiny.latents(&made(Sampler::Euler)), encoded];
                 made.map(|made| made.flatten_all().unwrap().to_vec1::<f32>().unwrap())
             };
-            let whole = bits(Tiny::single(name, loras, &chosen));
+            let whole = bits(Tiny::single(name, name, loras, &chosen));
             assert_eq!(whole, bits(Tiny::with_loras(name, loras, &chosen)), "{name}");
         }
     }

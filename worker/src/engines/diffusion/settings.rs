@@ -29,7 +29,8 @@ pub struct Settings {
     /// The variable with the token of an account there, for repositories that ask for one.
     #[serde(default)]
     pub token_env: Option<String>,
-    /// For a single file: a folder in the layout of diffusers, whose configuration and tokenizers it goes by.
+    /// For a single file: a folder in the layout of diffusers, whose configuration and tokenizers it goes by, and whose weights
+    /// serve where the file has none.
     #[serde(default)]
     pub config: Option<PathBuf>,
     /// For a single file: a folder with the tokenizer of CLIP; the folder `tokenizer` beside the file, if left out.

@@ -1,4 +1,5 @@
-//! Where a checkpoint's weights are, and what its configuration says: the same whether it is a folder or a single file.
+//! Where a checkpoint's weights are, and what its configuration says: the same whether it is a folder, a single file, or a
+//! single file with a folder for what it lacks.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -6,8 +7,9 @@ use super::{
     config::{TextConfig, UnetConfig, VaeConfig},
     family::{Family, Guidance, Usual},
     flaw::Flaw,
-    ldm::{self, Names},
+    ldm::Names,
     lora::{Network, Patches},
+    net::Whole,
     schedule::Trained,
     transformers::{FLUX_SIDE, FluxConfig, PACKED, T5Config, ThreeConfig},
     weights::{self, Safetensors, Weights},
@@ -17,6 +19,10 @@ use super::{
 pub const NETWORK: &str = "diffusion_pytorch_model";
 /// See [`NETWORK`].
 pub const TEXT: &str = "model";
+/// Tokens in the place of which Stable Diffusion 3 has zeros in diffusers, where it goes without T5.
+const ZEROS: usize = 77;
+/// Tokens of T5 that Stable Diffusion 3 reads in diffusers, and Flux.1 dev and schnell in the first implementation.
+const SENTENCES: (usize, usize, usize) = (256, 512, 256);
 
 /// A text encoder of a checkpoint.
 pub struct TextPart {
@@ -26,6 +32,8 @@ pub struct TextPart {
     pub tokenizer: PathBuf,
     /// What fills its windows, where the tokenizer's folder does not say.
     pub pad: Option<&'static str>,
+    /// What stands for a text as a whole.
+    pub whole: Whole,
 }
 
 /// The text encoder that reads whole sentences.
@@ -36,6 +44,20 @@ pub struct Sentences {
     pub length: usize,
     /// Numbers of a word.
     pub size: usize,
+}
+
+impl Sentences {
+    /// Those that a network was trained with, where it was.
+    pub fn of(net: &NetConfig, t5: Option<(T5Config, PathBuf)>) -> Option<Self> {
+        let (length, size) = match net {
+            NetConfig::Unet(_) => return None,
+            NetConfig::Three(config) if t5.is_none() => (ZEROS, config.joint_attention_dim),
+            NetConfig::Three(config) => (SENTENCES.0, config.joint_attention_dim),
+            NetConfig::Flux(config) if config.guidance_embeds => (SENTENCES.1, config.joint_attention_dim),
+            NetConfig::Flux(config) => (SENTENCES.2, config.joint_attention_dim),
+        };
+        Some(Self { t5, length, size })
+    }
 }
 
 /// Sizes of the network that is asked at every step.
@@ -89,7 +111,8 @@ impl NetConfig {
     pub fn network(&self) -> Network {
         match self {
             Self::Unet(config) => Network::Unet(config.layers_per_block),
-            Self::Three(_) | Self::Flux(_) => Network::Transformer,
+            Self::Three(config) => Network::Three(config.num_layers),
+            Self::Flux(_) => Network::Flux,
         }
     }
 }
@@ -134,40 +157,80 @@ impl Parts {
 /// Where weights are.
 pub enum Source {
     /// In the layout of diffusers.
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// Which of several sets of weights.
-        variant: Option<String>,
-    },
-    /// All in one file.
+    Folder(Folder),
+    /// In one file, which may lack some.
     File {
         /// The file.
         file: Arc<Safetensors>,
-        /// Names of its text encoders' weights.
-        texts: Vec<Names>,
+        /// What it has.
+        held: Held,
+        /// Where the rest is.
+        rest: Option<Folder>,
     },
+}
+
+/// A folder in the layout of diffusers.
+pub struct Folder {
+    /// The folder.
+    pub path: PathBuf,
+    /// Which of several sets of weights.
+    pub variant: Option<String>,
+}
+
+/// The networks in a single file, by the names of their weights.
+pub struct Held {
+    /// The one that is asked at every step.
+    pub net: Names,
+    /// The one between pixels and latents.
+    pub vae: Option<Names>,
+    /// The text encoders of CLIP.
+    pub texts: Vec<Option<Names>>,
+    /// The text encoder of T5.
+    pub t5: Option<Names>,
+}
+
+impl Folder {
+    fn files(&self, network: Network) -> Result<Vec<PathBuf>, Flaw> {
+        let (part, stem) = match network {
+            Network::Unet(_) => ("unet".to_owned(), NETWORK),
+            Network::Three(_) | Network::Flux => ("transformer".to_owned(), NETWORK),
+            Network::Vae => ("vae".to_owned(), NETWORK),
+            Network::Text | Network::TextOf(0) => ("text_encoder".to_owned(), TEXT),
+            Network::TextOf(index) | Network::Sentences(index) => {
+                (format!("text_encoder_{}", index + 1), TEXT)
+            }
+        };
+        weights::files(&self.path.join(part), stem, self.variant.as_deref())
+    }
+}
+
+impl Held {
+    fn names(&self, network: Network) -> Option<&Names> {
+        match network {
+            Network::Unet(_) | Network::Three(_) | Network::Flux => Some(&self.net),
+            Network::Vae => self.vae.as_ref(),
+            Network::Text => self.texts.first()?.as_ref(),
+            Network::TextOf(index) => self.texts.get(index)?.as_ref(),
+            Network::Sentences(_) => self.t5.as_ref(),
+        }
+    }
+
+    fn has(&self, tensor: &str) -> bool {
+        let texts = self.texts.iter().flatten();
+        let mut all = [&self.net].into_iter().chain(&self.vae).chain(&self.t5).chain(texts);
+        all.any(|names| names.own(tensor))
+    }
 }
 
 impl Source {
     /// The weights of a network.
     ///
     /// # Errors
-    /// Those of [`Safetensors::open`], and [`Flaw::NoWeights`].
-    pub fn weights(&self, network: Network, vae: &VaeConfig, patches: Patches) -> Result<Weights, Flaw> {
-        match self {
-            Self::Folder { .. } => Weights::open(&self.paths(network)?, patches),
-            Self::File { file, texts } => {
-                let names = match network {
-                    Network::Unet(layers) => Names::Unet { layers },
-                    Network::Vae => Names::Vae { blocks: vae.block_out_channels.len() },
-                    Network::Text => texts[0].clone(),
-                    Network::TextOf(index) => texts[index].clone(),
-                    // No single file has these.
-                    Network::Transformer | Network::Sentences(_) => Names::Own,
-                };
-                Ok(Weights::within(file.clone(), names, patches))
-            }
+    /// Those of [`Safetensors::open`], [`Flaw::NoWeights`] and [`Flaw::Neither`].
+    pub fn weights(&self, network: Network, patches: Patches) -> Result<Weights, Flaw> {
+        match self.held(network) {
+            Some((file, names)) => Ok(Weights::within(file.clone(), names.clone(), patches)),
+            None => Weights::open(&self.paths(network)?, patches),
         }
     }
 
@@ -176,18 +239,24 @@ impl Source {
     /// # Errors
     /// As [`Self::weights`].
     pub fn files(&self, networks: &[Network]) -> Result<Vec<Arc<Safetensors>>, Flaw> {
-        if let Self::File { file, .. } = self {
-            return Ok(vec![file.clone()]);
+        let mut files = match self {
+            Self::Folder(_) => Vec::new(),
+            Self::File { file, .. } => vec![file.clone()],
+        };
+        for network in networks.iter().filter(|network| self.held(**network).is_none()) {
+            for path in self.paths(*network)? {
+                files.push(Arc::new(Safetensors::open(&path)?));
+            }
         }
-        let paths = networks.iter().map(|network| self.paths(*network)).collect::<Result<Vec<_>, Flaw>>()?;
-        paths.iter().flatten().map(|path| Safetensors::open(path).map(Arc::new)).collect()
+        Ok(files)
     }
 
-    /// Whether any network asks for a tensor of that name: single files have others too, such as means over the training.
-    pub fn reads(&self, name: &str) -> bool {
+    /// Whether any network asks for a tensor of that name in one of its files: single files have others too, such as means over
+    /// the training.
+    pub fn reads(&self, file: &Safetensors, name: &str) -> bool {
         match self {
-            Self::Folder { .. } => true,
-            Self::File { .. } => ldm::PREFIXES.iter().any(|prefix| name.starts_with(prefix)),
+            Self::File { file: single, held, .. } if single.path == file.path => held.has(name),
+            _ => true,
         }
     }
 
@@ -196,10 +265,10 @@ impl Source {
     /// # Errors
     /// [`Flaw::Unknown`] naming one that has no place.
     pub fn all_used(&self) -> Result<(), Flaw> {
-        let Self::File { file, .. } = self else {
+        let Self::File { file, held, .. } = self else {
             return Ok(());
         };
-        let left = file.unread(|name| name.starts_with(ldm::UNET));
+        let left = file.unread(|name| held.net.own(name));
         match left.first() {
             None => Ok(()),
             Some(first) => Err(Flaw::Unknown {
@@ -210,20 +279,32 @@ impl Source {
         }
     }
 
+    /// The single file, where a network is in it, and the names of its weights there.
+    fn held(&self, network: Network) -> Option<(&Arc<Safetensors>, &Names)> {
+        match self {
+            Self::Folder(_) => None,
+            Self::File { file, held, .. } => Some((file, held.names(network)?)),
+        }
+    }
+
+    /// The files of a network that is in no single file.
     fn paths(&self, network: Network) -> Result<Vec<PathBuf>, Flaw> {
         match self {
-            Self::File { file, .. } => Ok(vec![file.path.clone()]),
-            Self::Folder { folder, variant } => {
-                let (part, stem) = match network {
-                    Network::Unet(_) => ("unet".to_owned(), NETWORK),
-                    Network::Transformer => ("transformer".to_owned(), NETWORK),
-                    Network::Vae => ("vae".to_owned(), NETWORK),
-                    Network::Text | Network::TextOf(0) => ("text_encoder".to_owned(), TEXT),
-                    Network::TextOf(index) | Network::Sentences(index) => {
-                        (format!("text_encoder_{}", index + 1), TEXT)
-                    }
+            Self::Folder(folder) => folder.files(network),
+            Self::File { file, rest, .. } => {
+                let file = file.path.clone();
+                let part = match network {
+                    Network::Vae => "autoencoder",
+                    Network::Sentences(_) => "text encoder of T5",
+                    _ => "text encoder of CLIP",
                 };
-                weights::files(&folder.join(part), stem, variant.as_deref())
+                match rest.as_ref().map(|rest| rest.files(network)) {
+                    Some(files) => files.map_err(|flaw| Flaw::Neither { file, part, rest: Box::new(flaw) }),
+                    None => {
+                        let (found, expected) = (format!("no {part}"), "a folder in config that has one");
+                        Err(Flaw::Unknown { file, found, expected })
+                    }
+                }
             }
         }
     }

@@ -111,6 +111,9 @@ impl Said<'_> {
 }
 
 impl ThreeConfig {
+    /// The network in diffusers.
+    pub const CLASS: &str = "SD3Transformer2DModel";
+
     /// Channels of what it says.
     pub fn out_channels(&self) -> usize {
         self.out_channels.unwrap_or(self.in_channels)
@@ -122,7 +125,7 @@ impl ThreeConfig {
     /// [`Flaw::Unsupported`] and [`Flaw::Broken`].
     pub fn check(&self, file: &Path, channels: usize) -> Result<(), Flaw> {
         let said = Said { file, can: "the network SD3Transformer2DModel of Stable Diffusion 3 and 3.5" };
-        said.class(&self.class, "SD3Transformer2DModel")?;
+        said.class(&self.class, Self::CLASS)?;
         if let Some(other) = self.qk_norm.as_deref().filter(|norm| *norm != "rms_norm") {
             return said.unsupported("qk_norm", other);
         }
@@ -140,13 +143,16 @@ impl ThreeConfig {
 }
 
 impl FluxConfig {
+    /// The network in diffusers.
+    pub const CLASS: &str = "FluxTransformer2DModel";
+
     /// As [`ThreeConfig::check`].
     ///
     /// # Errors
     /// [`Flaw::Unsupported`] and [`Flaw::Broken`].
     pub fn check(&self, file: &Path, channels: usize) -> Result<(), Flaw> {
         let said = Said { file, can: "the network FluxTransformer2DModel of Flux.1 dev and schnell" };
-        said.class(&self.class, "FluxTransformer2DModel")?;
+        said.class(&self.class, Self::CLASS)?;
         let out = self.out_channels.unwrap_or(self.in_channels);
         let packed = channels * PACKED * PACKED;
         // Flux.1 Fill, Canny and Depth see more beside the latents.
@@ -191,7 +197,8 @@ fn one() -> usize {
     1
 }
 
-fn axes() -> [usize; 3] {
+/// Channels of a head that turn by each of the three places, as published.
+pub fn axes() -> [usize; 3] {
     [16, 56, 56]
 }
 

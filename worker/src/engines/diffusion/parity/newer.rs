@@ -1,4 +1,5 @@
-//! Stable Diffusion 3 and 3.5 and Flux.1, held to diffusers: `worker/tests/diffusion/make_newer.py` says how.
+//! Stable Diffusion 3 and 3.5 and Flux.1, held to diffusers: `worker/tests/diffusion/make_newer.py` says how, and
+//! `make_single_newer.py` of their single files.
 
 use super::*;
 use crate::engines::diffusion::{
@@ -138,5 +139,30 @@ fn loras_are_merged_as_in_diffusers() {
     for name in ["sd35", "dev"] {
         let tiny = Tiny::with_loras(name, &["peft"], &[("peft", 0.7)]);
         tiny.check("lora.net.out", &said(&tiny));
+    }
+}
+
+#[test]
+fn single_files_go_the_way_of_diffusers() {
+    let tiny = Tiny::single("sd35", "sd35", &[], &[]);
+    tiny.check("net.out", &said(&tiny));
+    for sampler in [Sampler::Euler, Sampler::Heun, Sampler::Dpmpp2m] {
+        tiny.check(&format!("txt2img.{}", sampler.name()), &tiny.latents(&made(sampler)));
+    }
+    // The folder of `dev` says other sizes, and has the text encoders.
+    let tiny = Tiny::single("flux", "dev", &[], &[]);
+    tiny.check("txt2img.euler", &tiny.latents(&made_by(&tiny, Sampler::Euler)));
+}
+
+#[test]
+fn loras_in_the_names_of_the_first_implementations_are_merged_as_in_diffusers() {
+    for file in ["kohya", "dotted"] {
+        let (files, chosen) = ([file], [(file, 0.7)]);
+        for tiny in [Tiny::with_loras("sd35", &files, &chosen), Tiny::single("sd35", "sd35", &files, &chosen)]
+        {
+            tiny.check("lora.net.out", &said(&tiny));
+        }
+        let tiny = Tiny::single("flux", "dev", &files, &chosen);
+        tiny.check(&format!("{file}.euler"), &tiny.latents(&made_by(&tiny, Sampler::Euler)));
     }
 }

@@ -12,13 +12,21 @@ use candle_nn::{Init, VarBuilder, var_builder::SimpleBackend};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    unets::{CLIP, OPEN_CLIP, VELOCITY, XL_CLIP, XL_OPEN_CLIP},
+    *,
+};
 use crate::engines::diffusion::{
     Result as Made,
-    ldm::Part,
+    config::{Prediction, TextConfig, UnetConfig, VaeConfig},
+    family::Family,
+    ldm::{Names, Part, VAE},
     net::{TextEncoder, Unet, Vae, Whole},
     sampler::Sampler,
+    source::NetConfig,
 };
+
+mod flows;
 
 type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -38,8 +46,8 @@ impl SimpleBackend for Asked {
         let place = places.get(end).or(places.first()).ok_or_else(|| Error::Msg(name.to_owned()))?;
         let mut dims = shape.dims().to_vec();
         match place.part {
-            Part::Whole => {}
-            Part::Third(_) => dims[0] *= 3,
+            Part::Whole | Part::Exchanged => {}
+            Part::Rows { from, to, of } => dims[0] = dims[0] / (to - from) * of,
             Part::Transposed => dims.reverse(),
             Part::Matrix => dims.extend([1, 1]),
         }
@@ -57,23 +65,28 @@ impl SimpleBackend for Asked {
     }
 }
 
-/// The tensors of a file with networks of these configurations.
-fn shapes(unet: &UnetConfig, vae: &VaeConfig, texts: &[(TextConfig, Names)]) -> Shapes {
+/// The tensors that are asked for of a file.
+fn asked(ends: Vec<usize>, networks: impl FnOnce(&dyn Fn(Names) -> VarBuilder<'static>)) -> Shapes {
     let shapes = Arc::new(Mutex::default());
-    let attends = |kind: &String| usize::from(kind.starts_with("CrossAttn"));
-    let ends: Vec<usize> = unet.up_block_types.iter().map(attends).collect();
-    let asked = |names: Names| {
+    networks(&|names| {
         let backend = Asked { names, ends: ends.clone(), shapes: Arc::clone(&shapes) };
         VarBuilder::from_backend(Box::new(backend), DType::F32, Device::Cpu)
-    };
-    Unet::new(unet, asked(Names::Unet { layers: unet.layers_per_block })).unwrap();
-    Vae::new(vae, asked(Names::Vae { blocks: vae.block_out_channels.len() })).unwrap();
-    for (config, names) in texts {
-        let whole = if matches!(names, Names::OpenClip(_)) { Whole::Projected } else { Whole::End };
-        TextEncoder::new(config, whole, asked(names.clone())).unwrap();
-    }
-    let made = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+    });
+    let made: std::sync::MutexGuard<'_, Shapes> = shapes.lock().unwrap_or_else(PoisonError::into_inner);
     made.clone()
+}
+
+/// The tensors of a file with networks of these configurations.
+fn shapes(unet: &UnetConfig, vae: &VaeConfig, texts: &[(TextConfig, Names)]) -> Shapes {
+    let attends = |kind: &String| usize::from(kind.starts_with("CrossAttn"));
+    asked(unet.up_block_types.iter().map(attends).collect(), |of| {
+        Unet::new(unet, of(Names::Unet { layers: unet.layers_per_block })).unwrap();
+        Vae::new(vae, of(Names::Vae { prefix: VAE, blocks: vae.block_out_channels.len() })).unwrap();
+        for (config, names) in texts {
+            let whole = if matches!(names, Names::OpenClip(_)) { Whole::Projected } else { Whole::End };
+            TextEncoder::new(config, whole, of(names.clone())).unwrap();
+        }
+    })
 }
 
 /// A file with these tensors in half precision: a header, and a hole.
@@ -235,7 +248,7 @@ fn version_2_for_768_pixels_is_told_by_its_biases() {
     let shapes = shapes(&network, &vae(), &texts);
     let folder = write(&shapes, &json!({}));
     let path = folder.path().join("x.safetensors");
-    let name = format!("{}{}", ldm::UNET, VELOCITY.0);
+    let name = format!("{NET}{}", VELOCITY.0);
     let mut file = File::options().read(true).write(true).open(&path).unwrap();
     let mut length = [0; 8];
     file.read_exact(&mut length).unwrap();
@@ -268,13 +281,18 @@ fn files_of_something_else_are_named() {
     let place = "model.diffusion_model.input_blocks.4.1.transformer_blocks.1.norm1.weight";
     deeper.insert(place.to_owned(), vec![640]);
     for (shapes, expected) in [
-        (only("model.diffusion_model.joint_blocks.0.x"), "has a network of Stable Diffusion 3: expected"),
-        (only("model.diffusion_model.double_blocks.0.x"), "a network of Flux"),
+        (
+            only("model.diffusion_model.joint_blocks.0.x"),
+            "tensors such as model.diffusion_model.joint_blocks.0.x",
+        ),
         (only("lora_unet_x.lora_down.weight"), "a LoRA"),
+        (only("double_blocks.0.img_attn.qkv.lora_A.weight"), "a LoRA"),
+        (only("transformer_blocks.0.attn.to_q.weight"), "in the names of diffusers"),
+        (only("double_blocks.0.img_attn.qkv.weight.absmax"), "numbers with scales of their own"),
         (only("control_model.x"), "a ControlNet"),
         (only("zebra"), "tensors such as zebra"),
         (BTreeMap::new(), "no tensors"),
-        (with(ldm::VAE), "no autoencoder"),
+        (with(VAE), "no autoencoder"),
         (with(CLIP), "no text encoder that is known"),
         (refiner, "XL's refiner"),
         (deeper, "expected layers that are alike within each block"),
