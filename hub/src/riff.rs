@@ -124,7 +124,8 @@ pub fn moves_of(spec: &ModelSpec) -> Vec<Move> {
 
 /// Whether a model draws twice as many pixels a side as it usually does.
 fn draws_larger(spec: &ModelSpec) -> bool {
-    let most = |side: &Map<String, Value>| Some((side.get("maximum")?.as_f64()?, side.get("default")?.as_f64()?));
+    let most =
+        |side: &Map<String, Value>| Some((side.get("maximum")?.as_f64()?, side.get("default")?.as_f64()?));
     let sides = [input::WIDTH, input::HEIGHT].map(|name| spec.property(name).and_then(most));
     sides.into_iter().flatten().all(|(most, usual)| most >= 2.0 * usual)
 }

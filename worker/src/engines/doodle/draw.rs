@@ -183,9 +183,11 @@ impl<'a> Artist<'a> {
     fn picture(&self, grain: &Grain, pass: &Pass, shown: &dyn Fn(&Tensor) -> Result<()>) -> Result<RgbImage> {
         let (shape, device) = (&self.job.request.shape, &self.model.device);
         let (width, height) = shape.size;
-        let noise = noise::rows(&[grain], 0, (3, (height / TIMES) as usize, (width / TIMES) as usize), device)?;
+        let noise =
+            noise::rows(&[grain], 0, (3, (height / TIMES) as usize, (width / TIMES) as usize), device)?;
         let original = self.original.as_ref().map(|original| original.tensor(device)).transpose()?;
-        let mask = self.original.as_ref().map(|original| original.latent_mask(1, device)).transpose()?.flatten();
+        let mask =
+            self.original.as_ref().map(|original| original.latent_mask(1, device)).transpose()?.flatten();
         let step = 1.0 / shape.steps as f64;
         // On the line between noise and picture.
         let between = |picture: &Tensor, time: f64| (&noise * (1.0 - time))? + (picture * time)?;
@@ -222,12 +224,7 @@ fn steps(shape: &Shape) -> std::ops::Range<usize> {
 }
 
 /// A picture [`TIMES`] as large a side.
-fn enlarged(
-    model: &Model,
-    made: &RgbImage,
-    edge: Edge,
-    wanted: &dyn Fn() -> bool,
-) -> Outcome<RgbImage> {
+fn enlarged(model: &Model, made: &RgbImage, edge: Edge, wanted: &dyn Fn() -> bool) -> Outcome<RgbImage> {
     let (width, height) = made.dimensions();
     let around = if edge == Edge::Wrap { WRAPPED } else { 0 };
     let seen = RgbImage::from_fn(width + 2 * around, height + 2 * around, |x, y| {

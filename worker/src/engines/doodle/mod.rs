@@ -58,9 +58,7 @@ impl DoodleEngine {
 
     fn found(&self, model: Digest) -> Result<&(Files, ModelSpec), EngineError> {
         let found = self.found.as_ref().ok().and_then(Option::as_ref);
-        found
-            .filter(|(_, spec)| spec.digest() == model)
-            .ok_or_else(unknown)
+        found.filter(|(_, spec)| spec.digest() == model).ok_or_else(unknown)
     }
 
     async fn model(&self, files: &Files) -> Result<&Arc<Model>, EngineError> {

@@ -73,8 +73,10 @@ pub fn schema(header: &Header) -> Map<String, Value> {
     let (unit, learned) = (header.shape.unit(), header.shape.size);
     let pixels = |units: usize| (units * unit) as u32 * TIMES;
     let (least, most) = ((learned * 3 / 4 / unit).max(1), learned * 3 / 2 / unit);
-    let side = |title: &str, from_to: &str, order: u32| json!({"type": "integer", "title": title, "description": format!("Pixels from {from_to}."),
-                 "minimum": pixels(least), "maximum": pixels(most), "multipleOf": pixels(1), "default": pixels(learned / unit), "x-order": order});
+    let side = |title: &str, from_to: &str, order: u32| {
+        json!({"type": "integer", "title": title, "description": format!("Pixels from {from_to}."),
+                 "minimum": pixels(least), "maximum": pixels(most), "multipleOf": pixels(1), "default": pixels(learned / unit), "x-order": order})
+    };
     let list = json!({"type": "array", "default": [], "maxItems": 64, "x-hidden": true});
     let mut properties = json!({
         "seed": {"type": "integer", "title": "Seed", "description": "The same seed and words give the same picture; picture number 2 of a grid has the next seed.",
@@ -150,7 +152,8 @@ fn side(recipe: &Recipe, name: &str) -> Result<u32, EngineError> {
 /// The parts of the prompt and of those blended in, the weights of each prompt shared out so that it counts as it should; and the
 /// parts with a weight below 0.
 fn words(recipe: &Recipe, sources: &[Source]) -> (Vec<Words>, Vec<String>) {
-    let blended = sources.iter().map(|source| (&source.prompt, source.weight)).filter(|(_, counts)| *counts > 0.0);
+    let blended =
+        sources.iter().map(|source| (&source.prompt, source.weight)).filter(|(_, counts)| *counts > 0.0);
     let (mut words, mut not) = (Vec::new(), Vec::new());
     for (prompt, counts) in std::iter::once((&recipe.prompt, 1.0)).chain(blended) {
         let parts = prompt.parts();

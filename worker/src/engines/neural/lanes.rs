@@ -22,7 +22,8 @@ pub fn side_by_side<T: Sync, R: Send>(
     let done = thread::scope(|scope| {
         let lane = &lane;
         let running: Vec<_> = (0..lanes).map(|number| scope.spawn(move || lane(number))).collect();
-        let ended = running.into_iter().map(|lane| lane.join().unwrap_or_else(|crash| panic::resume_unwind(crash)));
+        let ended =
+            running.into_iter().map(|lane| lane.join().unwrap_or_else(|crash| panic::resume_unwind(crash)));
         ended.collect::<Result<Vec<_>, ThreadPoolBuildError>>()
     })?;
     let mut done: Vec<_> = done.into_iter().map(Vec::into_iter).collect();
@@ -48,7 +49,8 @@ mod tests {
 
     #[test]
     fn a_crash_is_passed_on() {
-        let crash = panic::catch_unwind(|| side_by_side(&[1, 2, 3], |item| assert_ne!(*item, 2, "two is bad")));
+        let crash =
+            panic::catch_unwind(|| side_by_side(&[1, 2, 3], |item| assert_ne!(*item, 2, "two is bad")));
         assert!(crash.is_err());
     }
 }
