@@ -103,7 +103,7 @@ async fn all_in_one_files_of_stable_diffusion_3_go_without_the_projection_of_the
     let plain = read(&text).into_iter().map(|(name, said, bytes)| match name.as_str() {
         "text_projection.weight" => {
             let side = said["shape"][0].as_u64().unwrap();
-            let one = |i: u64| if i % (side + 1) == 0 { [0x00, 0x3c] } else { [0, 0] };
+            let one = |i: u64| if i.is_multiple_of(side + 1) { [0x00, 0x3c] } else { [0, 0] };
             (name, said, (0..side * side).flat_map(one).collect())
         }
         _ => (name, said, bytes),
