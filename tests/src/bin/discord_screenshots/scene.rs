@@ -55,7 +55,7 @@ impl Stage {
 
     async fn imagine(&self, prompt: &str) -> anyhow::Result<Message> {
         let shown = self.alice.slash(&self.art, "/imagine", json!({"prompt": prompt})).await?;
-        shown.message()?.until(&self.discord, |message| !message.attachments.is_empty()).await
+        shown.message()?.until(&self.discord, |message| message.buttons().len() > 1).await
     }
 
     /// A post with its pictures and buttons.
