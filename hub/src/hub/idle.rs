@@ -89,17 +89,16 @@ impl Idle {
 
     /// Wakes all that serve one of the versions.
     pub fn wake_all_for(&self, models: &[Digest]) {
-        for mut waiter in self.waiting.iter_mut() {
-            if models.iter().any(|model| waiter.serves.contains(model)) {
-                waiter.woken = true;
-                waiter.wake.notify_one();
-            }
-        }
+        self.wake_where(|waiter| models.iter().any(|model| waiter.serves.contains(model)));
     }
 
     /// Wakes everybody.
     pub fn wake_all(&self) {
-        for mut waiter in self.waiting.iter_mut() {
+        self.wake_where(|_| true);
+    }
+
+    fn wake_where(&self, wanted: impl Fn(&Waiter) -> bool) {
+        for mut waiter in self.waiting.iter_mut().filter(|waiter| wanted(waiter)) {
             waiter.woken = true;
             waiter.wake.notify_one();
         }

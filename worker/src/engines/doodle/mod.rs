@@ -28,12 +28,8 @@ use super::blocking;
 use crate::engine::{Artifact, Engine, EngineError, RunContext};
 
 /// Prompts that show what it draws.
-const EXAMPLES: [&str; 4] = [
-    "a blue cat next to two trees at night",
-    "three yellow stars on a black background",
-    "a green frog on a mushroom",
-    "two penguins in the snow",
-];
+const EXAMPLES: [&str; 4] =
+    ["two penguins in the snow", "a green dragon", "a dog to the left of a tree", "a sailboat at sea"];
 
 /// The engine.
 pub struct DoodleEngine {
