@@ -34,7 +34,7 @@ class Batches(Dataset):
     """`kind` is a method of `Grammar` that draws a scene; an item is (arrays for Canvas, token ids, mask)."""
 
     def __init__(self, drawings, tokens, config, seed, kind="train"):
-        self.artist, self.tokens, self.config, self.seed = Artist(drawings.things, drawings.boxes, config.easy), tokens, config, seed
+        self.artist, self.tokens, self.config, self.seed = Artist(drawings.things, drawings.boxes, config.easy, config.places), tokens, config, seed
         self.draw = getattr(self.artist.grammar, kind)
 
     def __getitem__(self, number):

@@ -1,4 +1,4 @@
-"""The things of each configuration, as told by name in things.py."""
+"""The things of each configuration, as told by name in things.py, and the places, of grammar.py."""
 
 # What people ask for first.
 FIRST = (
@@ -26,3 +26,6 @@ christmas tree, balloon, present, trophy, football, basketball, teddy, shirt, pa
 musical note, guitar, drum, phone, television, camera, candle, light bulb, stack of books, envelope, pencil, key, hammer, door
 bed, chair
 """.strip().split("\n") for name in line.split(","))
+
+# Places that a CPU learns as well.
+FEW = ("night", "sea", "underwater", "snow", "desert", "meadow")

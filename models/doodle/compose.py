@@ -26,11 +26,11 @@ MARGIN = 10
 
 
 class Artist:
-    """Turns scenes into arrays that `Canvas` draws. Runs anywhere; `things` and `boxes` as pack.read gives them. `easy` scenes have
-    things on a grid, never mirrored, and the first few views of each place."""
+    """Turns scenes into arrays that `Canvas` draws. Runs anywhere; `things` and `boxes` as pack.read gives them, `places` as Grammar
+    takes them. `easy` scenes have things on a grid, never mirrored, and the first few views of each place."""
 
-    def __init__(self, things, boxes, easy=False):
-        self.things, self.boxes, self.easy, self.grammar = things, boxes, easy, Grammar(things, easy)
+    def __init__(self, things, boxes, easy=False, places=None):
+        self.things, self.boxes, self.easy, self.grammar = things, boxes, easy, Grammar(things, easy, places)
 
     def arrays(self, scenes, seed):
         """Arrays for `Canvas`, one row for each scene; jitter follows from the seed. `what` is for who learns to see: the number of

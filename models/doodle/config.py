@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from chosen import FIRST, MANY, SOME
+from chosen import FEW, FIRST, MANY, SOME
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Config:
     """A training run. `batch` pictures a step; rates are AdamW's; `things` restricts the vocabulary, None to all; `easy` has scenes
     that are fewer to learn. With `muon`, that teaches the matrices; with `reused`, each scene is learnt from about so many times (see
     pool.py); over the share `cooling` of the minutes, at their end, rates fall to nothing. Times in training
-    `lean` towards noise where below 0."""
+    `lean` towards noise where below 0. `places` restricts where scenes are, None to all."""
 
     shape: Shape
     things: tuple | None = None
@@ -45,6 +45,7 @@ class Config:
     unconditional: float = 0.1
     tokens: int = 48
     easy: bool = False
+    places: tuple | None = None
     muon: float | None = None
     reused: int = 0
     cooling: float = 0.0
@@ -52,11 +53,14 @@ class Config:
 
 
 CONFIGS = {
-    "large": Config(Shape(), things=MANY),
+    "large": Config(
+        Shape(patch=8, channels=(192, 320), blocks=(1, 2), attends=0, embedding=320, text_blocks=1, predicts="picture"),
+        things=MANY, batch=384, rate=1e-3, distil_rate=2e-4, warmup=100, decay=0.997, easy=True, muon=1.5e-3, cooling=0.4, lean=-0.8, tokens=32,
+    ),
     "small": Config(
         Shape(size=64, patch=8, channels=(96, 128), blocks=(1, 1), attends=0, embedding=192, text_blocks=0, predicts="picture"),
         things=SOME, batch=96, rate=2e-3, distil_rate=3e-4, warmup=50, decay=0.995,
-        easy=True, muon=2e-3, reused=20, cooling=0.3, lean=-0.8,
+        easy=True, places=FEW, muon=2e-3, reused=20, cooling=0.3, lean=-0.8,
     ),
     "tiny": Config(
         Shape(size=32, channels=(16, 32), blocks=(1, 1), attends=1, head=16, embedding=32, text_blocks=1),

@@ -1,18 +1,16 @@
 """Rectified flow: how the network learns to turn noise into pictures, and how it draws.
 
 Pictures lie at time 1, noise at 0, and between them straight lines (https://arxiv.org/abs/2209.03003); times are drawn from a
-logit-normal (https://arxiv.org/abs/2403.03206). A second stage teaches few steps without a second evaluation for guidance: the
-network learns the guided velocity (https://arxiv.org/abs/2210.03142) and that one long step ends where two short ones
-do (shortcut models, https://arxiv.org/abs/2410.12557).
+logit-normal (https://arxiv.org/abs/2403.03206). A second stage teaches few steps without a second evaluation for guidance
+(https://arxiv.org/abs/2210.03142): one step goes where two of the first stage's went (https://arxiv.org/abs/2202.00512).
 """
 
 import torch
 
 # Pixels side by side are alike, so that most is decided at high noise: times lean towards it (`lean` of config.py).
 SPREAD = 1.0
-# The strongest guidance that the second stage learns, and the shortest step but nothing.
-STRONGEST, SHORTEST = 6.0, 1 / 16
-LENGTHS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+# The steps of the second stage, and the strongest guidance that it learns.
+STEPS, STRONGEST = 8, 4.0
 
 
 def times(count, generator, device, lean):
@@ -23,47 +21,38 @@ def wide(value):
     return value[:, None, None, None]
 
 
-def flow_loss(model, picture, text, generator, lean):
-    """The mean squared error of the velocity on the lines from noise to pictures. `text` is (states, mask)."""
+def flow_chances(picture, generator, lean):
+    """What is left to chance in `flow_loss`: (noise, time)."""
     noise = torch.randn(picture.shape, generator=generator, device=picture.device)
-    time = times(len(picture), generator, picture.device, lean)
+    return noise, times(len(picture), generator, picture.device, lean)
+
+
+def flow_loss(model, picture, text, noise, time):
+    """The mean squared error of the velocity on the lines from noise to pictures. `text` is (states, mask)."""
     x = wide(1 - time) * noise + wide(time) * picture
     found = model(x, time, torch.zeros_like(time), torch.ones_like(time), *text)
     return (found.float() - (picture - noise)).square().mean()
 
 
-def distil_loss(model, averaged, teacher, picture, text, empty, generator, lean):
-    """Half of the batch learns the teacher's guided velocity, half that one step equals two of the averaged model's."""
+def distil_chances(picture, generator, lean):
+    """What is left to chance in `distil_loss`: (noise, time, guidance)."""
     count, device = len(picture), picture.device
     noise = torch.randn(picture.shape, generator=generator, device=device)
-    guidance = 1 + (STRONGEST - 1) * torch.rand(count, generator=generator, device=device)
-    time, half = times(count, generator, device, lean), count // 2
-    step = torch.zeros_like(time)
-    kinds = torch.randint(len(LENGTHS), (count - half,), generator=generator, device=device)
-    step[half:] = torch.tensor(LENGTHS, device=device)[kinds]
-    time[half:] = starts(step[half:], generator)
-    x = wide(1 - time) * noise + wide(time) * picture
+    time = torch.randint(STEPS, (count,), generator=generator, device=device) / STEPS
+    return noise, time, 1 + (STRONGEST - 1) * torch.rand(count, generator=generator, device=device)
+
+
+def distil_loss(model, teacher, picture, text, empty, noise, time, guidance):
+    """The mean squared error of where the lines from noise to pictures end, if one step of the network's is to go where two of the
+    teacher's, guided, go."""
+    x, step = wide(1 - time) * noise + wide(time) * picture, torch.full_like(time, 1 / STEPS)
     with torch.no_grad():
-        base = guided(teacher, x[:half], time[:half], guidance[:half], [part[:half] for part in text], empty)
-        rest = [part[half:] for part in text]
-        leap = two(averaged, x[half:], time[half:], step[half:], guidance[half:], rest)
+        first = guided(teacher, x, time, guidance, text, empty)
+        half = step / 2
+        second = guided(teacher, x + wide(half) * first, time + half, guidance, text, empty)
     found = model(x, time, step, guidance, *text)
-    return (found.float() - torch.cat([base, leap])).square().mean()
-
-
-def starts(step, generator):
-    """For each step length d a multiple of d below 1, all as likely."""
-    at = torch.rand(len(step), generator=generator, device=step.device)
-    return (at / step).floor() * step
-
-
-def two(model, x, time, step, guidance, text):
-    """The mean velocity of two steps, each half as long."""
-    half = step / 2
-    shorter = torch.where(half < SHORTEST, torch.zeros_like(half), half)
-    first = model(x, time, shorter, guidance, *text).float()
-    second = model(x + wide(half) * first, time + half, shorter, guidance, *text).float()
-    return (first + second) / 2
+    # Of velocities, those near the end would count a hundred times as much as the rest.
+    return (wide(1 - time) * (found.float() - (first + second) / 2)).square().mean()
 
 
 def guided(model, x, time, guidance, text, empty):

@@ -35,7 +35,7 @@ PLACES = {
     "sky": ("in the sky", "among clouds", "in the clouds"), "room": ("in a room", "indoors"),
 }
 # What easy scenes keep to: see `Grammar`.
-EASY_STYLE, EASY_PLACES = "flat", ("night", "sea", "underwater", "snow", "desert", "meadow")
+EASY_STYLE = "flat"
 MOST = 4
 # Out of a hundred combinations, how many are held out: of thing and colour, and of thing, relation and thing.
 COLOURED_OUT, RELATED_OUT = 8, 10
@@ -81,10 +81,10 @@ def held_out(scene, things):
 
 
 class Grammar:
-    """Draws scenes over `things`, as prepare.py wrote them. Easy ones have fewer things at once, one style and few places."""
+    """Draws scenes over `things`, as prepare.py wrote them, and `places`. Easy ones have fewer things at once and one style."""
 
-    def __init__(self, things, easy=False):
-        self.things, self.easy = things, easy
+    def __init__(self, things, easy=False, places=None):
+        self.things, self.easy, self.places = things, easy, places or tuple(PLACES)
 
     def train(self, random):
         """A scene without any combination that is held out."""
@@ -139,7 +139,7 @@ class Grammar:
             return None, (random.choice(free),)
         if kind < 0.6:
             return None, tuple(random.sample(free, 2))
-        return random.choice(EASY_PLACES if self.easy else tuple(PLACES)), ()
+        return random.choice(self.places), ()
 
     def told(self, scene, random):
         """The scene with a caption."""

@@ -91,11 +91,12 @@ def loss(judge, picture, layers, what):
 
 @torch.no_grad()
 def seen(judge, pictures):
-    """For each picture what the judge sees: a list of (thing, colour, x, y), surest first; x and y from 0 to 1."""
+    """For each picture what the judge sees: a list of (thing, colour, x, y), surest first; x and y from 0 to 1. Of colours the nearest
+    that has a name: a strawberry as they grow is a red one."""
     heat, things, tints = judge(pictures)
     heat = heat.sigmoid()
     peaks = (heat == F.max_pool2d(heat[:, None], 3, 1, 1)[:, 0]) & (heat > SURE)
-    things, tints, found = things.argmax(1).cpu(), tints.argmax(1).cpu(), []
+    things, tints, found = things.argmax(1).cpu(), tints[:, :colours.NATURAL].argmax(1).cpu(), []
     for row, each in enumerate(heat.cpu()):
         middles = sorted(peaks[row].nonzero().tolist(), key=lambda at: -each[at[0], at[1]])
         found.append([(things[row, y, x].item(), tints[row, y, x].item(), (x + 0.5) / GRID, (y + 0.5) / GRID) for y, x in middles])

@@ -11,16 +11,16 @@ ROUNDS, MOMENTUM = 5, 0.95
 AS_ADAM = 0.2
 
 
-def balanced(matrix):
-    """The matrix with its singular values near 1."""
-    tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
-    x = x / (x.norm() + 1e-7)
+def balanced(matrices):
+    """Matrices (n, rows, columns), each with its singular values near 1."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = (matrices.mT if tall else matrices).bfloat16()
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     first, third, fifth = QUINTIC
     for _ in range(ROUNDS):
-        square = x @ x.T
+        square = x @ x.mT
         x = first * x + (third * square + fifth * square @ square) @ x
-    return (x.T if tall else x).to(matrix.dtype)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -35,13 +35,24 @@ class Muon(torch.optim.Optimizer):
     def step(self):
         for group in self.param_groups:
             parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            ahead = [self.ahead(parameter).flatten(1) for parameter in parameters]
-            steps = [balanced(each) if index % self.others.count == self.others.rank else torch.zeros_like(each)
-                     for index, each in enumerate(ahead)]
+            steps = [self.ahead(parameter).flatten(1) for parameter in parameters]
+            self.balance(steps)
             self.others.sum(steps)
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
             for parameter, step in zip(parameters, steps):
-                length = group["lr"] * AS_ADAM * max(step.shape) ** 0.5
-                parameter.mul_(1 - group["lr"] * group["weight_decay"]).sub_(step.view(parameter.shape), alpha=length)
+                parameter.sub_(step.view(parameter.shape) * (group["lr"] * AS_ADAM * max(step.shape) ** 0.5))
+
+    def balance(self, steps):
+        """Balances this process's share of them, those of one shape at once, and puts zeros in place of the rest."""
+        alike = {}
+        for index, step in enumerate(steps):
+            if index % self.others.count == self.others.rank:
+                alike.setdefault(step.shape, []).append(index)
+            else:
+                steps[index] = torch.zeros_like(step)
+        for some in alike.values():
+            for index, step in zip(some, balanced(torch.stack([steps[index] for index in some]))):
+                steps[index] = step
 
     def ahead(self, parameter):
         """Where the gradient and its momentum point."""

@@ -26,6 +26,7 @@ from config import CONFIGS
 from model import Doodle
 from muon import Muon
 from pool import SHARD, Pool
+from recorded import Recorded
 from text import Tokens, encoder
 from together import together
 from turns import Turns
@@ -53,7 +54,7 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16" if torch.cuda.is_available() else "fp32")
-    parser.add_argument("--workers", type=int, default=12 if torch.cuda.is_available() else 0, help="processes that make scenes")
+    parser.add_argument("--workers", type=int, default=4 if torch.cuda.is_available() else 0, help="processes that make scenes")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU, in each process")
     parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, where scenes are drawn ahead")
     parser.add_argument("--lock", type=Path, action="append", default=[], help="lock this file shared during each step (repeatable)")
@@ -83,6 +84,7 @@ class Run:
         seed = f"{given.seed} {given.stage}"
         self.batches = Batches(drawings, self.tokens, config, seed)
         self.empty = self.read(*self.tokens.batch([""], self.config.tokens))
+        self.learn = Recorded(self.learnt, self.device)
         if config.reused:
             shards = Batches(drawings, self.tokens, dataclasses.replace(config, batch=SHARD, unconditional=0.0), f"{given.seed} pool")
             self.batches = Pool(given.pool or self.folder / "pool", shards, config, seed, self.made, self.empty, others)
@@ -115,7 +117,7 @@ class Run:
 
     def read(self, ids, mask):
         """The encoder's states and the mask for tokens; (n, tokens, 384) and (n, tokens)."""
-        ids, mask = ids.to(self.device), mask.to(self.device)
+        ids, mask = ids.to(self.device, non_blocking=True), mask.to(self.device, non_blocking=True)
         with torch.no_grad(), self.cast():
             return self.encoder(ids, mask).float(), mask
 
@@ -130,25 +132,37 @@ class Run:
     def advance(self, picture, text, pace):
         """One step with the rates times `pace`; its loss, still on the device."""
         generator = torch.Generator(self.device).manual_seed((self.given.seed * 1_000_003 + self.step) * self.others.count + self.others.rank)
+        chances = flow.flow_chances if self.given.stage == "flow" else flow.distil_chances
+        pace = min(pace, (self.step + 1) / self.config.warmup)
+        self.step += 1
+        # At first the average follows closely, else it would remember how it began.
+        follows = 1 - min(self.config.decay, (1 + self.step) / (10 + self.step))
         picture = picture.to(memory_format=torch.channels_last)
+        if self.device.type == "cuda":
+            text = flow.stretched(text, len(picture), self.config.tokens)
+        # Filled there: a copy would wait for all that the GPU has yet to do.
+        paces = [torch.full((), value, device=self.device) for value in (pace, follows)]
+        return self.learn(*paces, picture, *text, *chances(picture, generator, self.config.lean))
+
+    def learnt(self, pace, follows, picture, states, mask, *chances):
+        """The step itself. Rates are multiplied with `pace`, and the average goes the share `follows` of its way."""
         with self.cast():
             if self.given.stage == "flow":
-                loss = flow.flow_loss(self.network, picture, text, generator, self.config.lean)
+                loss = flow.flow_loss(self.network, picture, (states, mask), *chances)
             else:
-                loss = flow.distil_loss(self.network, self.averaged, self.teacher, picture, text, self.empty, generator, self.config.lean)
+                loss = flow.distil_loss(self.network, self.teacher, picture, (states, mask), self.empty, *chances)
         loss.backward()
         self.others.mean([parameter.grad for parameter in self.network.parameters() if parameter.grad is not None])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = group["full"] * min(pace, (self.step + 1) / self.config.warmup)
+                group["lr"] = group["full"] * pace
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        # At first the average follows closely, else it would remember how it began.
-        decay = min(self.config.decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
+            away = torch._foreach_sub(list(self.network.parameters()), list(self.averaged.parameters()))
+            torch._foreach_mul_(away, follows)
+            torch._foreach_add_(list(self.averaged.parameters()), away)
         return loss.detach()
 
     def save(self):
@@ -181,7 +195,7 @@ def optimisers(network, config, rate, device, others):
     for name, parameter in network.named_parameters():
         chosen[name in inner].append(parameter)
     found = [torch.optim.AdamW([{"params": chosen[False], "full": rate}], lr=rate, weight_decay=config.weight_decay,
-                               betas=(0.9, 0.98), fused=device.type == "cuda")]
+                               betas=(0.9, 0.98), fused=device.type == "cuda", capturable=device.type == "cuda")]
     if inner:
         rate = config.muon * rate / config.rate
         found.append(Muon([{"params": chosen[True], "full": rate}], lr=rate, weight_decay=config.weight_decay, others=others))
@@ -199,6 +213,8 @@ def train(others, given):
     if given.threads:
         torch.set_num_threads(given.threads)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.benchmark = True
+    # PyTorch's own kernels for attention; what cuDNN has may plan anew within a recording.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     run, turns = Run(others, given), Turns(given.lock)
     loader = DataLoader(run.batches, batch_size=None, sampler=range(run.step, given.steps), num_workers=0 if run.config.reused else given.workers,
                         pin_memory=run.device.type == "cuda")
