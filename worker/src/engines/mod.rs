@@ -12,6 +12,8 @@ pub mod diffusion;
 pub mod doodle;
 #[cfg(feature = "candle")]
 pub mod gguf;
+#[cfg(feature = "candle")]
+mod gpu;
 mod inputs;
 mod keys;
 mod language;

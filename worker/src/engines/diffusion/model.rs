@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, utils::cuda_is_available};
 use candle_nn::VarBuilder;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     tokens::Tokens,
     words::{Sentences, Texts},
 };
-use crate::engine::EngineError;
+use crate::{engine::EngineError, engines::gpu};
 
 /// The networks of a checkpoint, with LoRAs merged in.
 pub struct Model {
@@ -148,20 +148,16 @@ fn too_many_words(file: PathBuf, known: usize) -> Flaw {
 }
 
 fn device(place: Place) -> Result<Device, EngineError> {
-    let gpus = candle_core::utils::cuda_is_available();
+    let unusable = |number: usize| {
+        move |error| EngineError::Unavailable(format!("the GPU {number} cannot be used: {error}"))
+    };
     match place {
         Place::Cpu => Ok(Device::Cpu),
-        Place::Found if !gpus => Ok(Device::Cpu),
-        Place::Cuda(_) if !gpus => Err(EngineError::Unavailable(
+        Place::Found => gpu::found().map_err(unusable(0)),
+        Place::Cuda(_) if !cuda_is_available() => Err(EngineError::Unavailable(
             "this worker was built without CUDA: build it with --features cuda, or set device = \"cpu\""
                 .to_owned(),
         )),
-        Place::Found => gpu(0),
-        Place::Cuda(number) => gpu(number),
+        Place::Cuda(number) => gpu::numbered(number).map_err(unusable(number)),
     }
-}
-
-fn gpu(number: usize) -> Result<Device, EngineError> {
-    Device::new_cuda(number)
-        .map_err(|error| EngineError::Unavailable(format!("the GPU {number} cannot be used: {error}")))
 }

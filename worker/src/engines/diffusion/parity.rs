@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use candle_core::{DType, Device, IndexOp, Tensor};
+use candle_core::{DType, IndexOp, Tensor};
 use image::{GrayImage, RgbImage};
 use serde_json::json;
 
@@ -85,7 +85,7 @@ impl Tiny {
         let folder = if path.is_dir() { path } else { path.parent().unwrap() }.to_owned();
         let lora = |file: &&str| json!({"path": folder.join("loras").join(format!("{file}.safetensors"))});
         let loras: Vec<_> = files.iter().map(lora).collect();
-        let mut section = json!({"path": path, "device": "cpu", "loras": loras});
+        let mut section = json!({"path": path, "precision": "f32", "loras": loras});
         section.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let settings: Settings = serde_json::from_value(section).unwrap();
         let checkpoint = Arc::new(Checkpoint::open(&settings).unwrap());
@@ -96,7 +96,8 @@ impl Tiny {
     }
 
     fn reference(&self, name: &str) -> Tensor {
-        self.references.tensor(name).unwrap().to_dtype(DType::F32).unwrap()
+        let tensor = self.references.tensor(name).unwrap().to_dtype(DType::F32).unwrap();
+        tensor.to_device(&self.model.device).unwrap()
     }
 
     fn check(&self, name: &str, made: &Tensor) {
@@ -161,10 +162,10 @@ impl Tiny {
 
     /// The picture of the references as a run begins with it.
     fn original(&self, masked: Masked, strength: f64) -> Original {
-        let pixels = self.pixels();
-        let latents = self.encode(&pixels.tensor(&Device::Cpu).unwrap());
+        let (pixels, device) = (self.pixels(), &self.model.device);
+        let latents = self.encode(&pixels.tensor(device).unwrap());
         let mask = match masked {
-            Masked::Partly => pixels.latent_mask(8, &Device::Cpu).unwrap(),
+            Masked::Partly => pixels.latent_mask(8, device).unwrap(),
             Masked::Not => None,
         };
         Original { latents, mask, strength }
@@ -245,7 +246,7 @@ fn networks_say_what_they_say_in_diffusers() {
         let pixels = tiny.model.vae.decode(&tiny.reference("vae.in"), &pass).unwrap();
         tiny.check(&format!("{prefix}vae.out"), &pixels);
     }
-    tiny.check("vae.encoded", &tiny.encode(&tiny.pixels().tensor(&Device::Cpu).unwrap()));
+    tiny.check("vae.encoded", &tiny.encode(&tiny.pixels().tensor(&tiny.model.device).unwrap()));
 }
 
 #[test]
@@ -316,7 +317,7 @@ fn networks_for_inpainting_see_what_they_see_in_diffusers() {
     let tiny = Tiny::open("inpainting");
     for sampler in [Sampler::Ddim, Sampler::Euler, Sampler::Dpmpp2m] {
         let original = tiny.original(Masked::Partly, 1.0);
-        let around = tiny.encode(&tiny.pixels().around(&Device::Cpu).unwrap());
+        let around = tiny.encode(&tiny.pixels().around(&tiny.model.device).unwrap());
         let beside = Tensor::cat(&[original.mask.as_ref().unwrap(), &around], 1).unwrap();
         let made = Made { original: Some(original), beside: Some(beside), ..made(sampler) };
         tiny.check(&format!("inpaint.{}", sampler.name()), &tiny.latents(&made));

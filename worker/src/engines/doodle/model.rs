@@ -17,6 +17,7 @@ use crate::{
     engine::EngineError,
     engines::{
         diffusion::weights::Safetensors,
+        gpu,
         upscale::network::{self, Network},
     },
 };
@@ -138,7 +139,7 @@ impl Model {
     /// # Errors
     /// [`EngineError::Weights`] naming the one that cannot be used.
     pub fn load(files: &Files) -> Result<Self, EngineError> {
-        let device = Device::cuda_if_available(0).map_err(|error| EngineError::Weights(error.to_string()))?;
+        let device = gpu::found().map_err(|error| EngineError::Weights(error.to_string()))?;
         let encoder = Encoder::open(&files.folder.join(ENCODER), &files.folder.join(VOCABULARY), &device)
             .map_err(|error| EngineError::Weights(error.to_string()))?;
         let upscaler = files.folder.join(UPSCALER);

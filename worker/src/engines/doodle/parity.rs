@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::{
     model,
@@ -11,6 +11,7 @@ use super::{
 };
 use crate::engines::{
     diffusion::weights::Safetensors,
+    gpu,
     neural::{Edge, Pass},
 };
 
@@ -23,11 +24,12 @@ fn file(name: &str) -> PathBuf {
 }
 
 fn network(name: &str) -> Doodle {
-    model::read(&[file(&format!("{name}-1-of-1.safetensors"))], &Device::Cpu).unwrap()
+    model::read(&[file(&format!("{name}-1-of-1.safetensors"))], &gpu::found().unwrap()).unwrap()
 }
 
 fn reference(name: &str) -> Tensor {
-    Safetensors::open(&file("references.safetensors")).unwrap().tensor(name).unwrap()
+    let tensor = Safetensors::open(&file("references.safetensors")).unwrap().tensor(name).unwrap();
+    tensor.to_device(&gpu::found().unwrap()).unwrap()
 }
 
 fn pass(edge: Edge) -> Pass<'static> {
@@ -83,8 +85,12 @@ fn what_a_predicted_picture_says_is_guided_as_by_torch() {
 #[test]
 fn words_are_read_as_by_torch() {
     let weights = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../weights");
-    let encoder =
-        Encoder::open(&weights.join(model::ENCODER), &weights.join(model::VOCABULARY), &Device::Cpu).unwrap();
+    let encoder = Encoder::open(
+        &weights.join(model::ENCODER),
+        &weights.join(model::VOCABULARY),
+        &gpu::found().unwrap(),
+    )
+    .unwrap();
     let references = Safetensors::open(&file("references.safetensors")).unwrap();
     let texts: Vec<String> = serde_json::from_str(&references.metadata["texts"]).unwrap();
     let ids = reference("encoder_ids").to_vec2::<i64>().unwrap();

@@ -13,6 +13,7 @@ use candle_core::{
 use candle_nn::{kv_cache::KvCache, ops, rotary_emb::rope_i};
 
 use super::file::{Flaw, number, text, whole};
+use crate::engines::gpu;
 
 /// Positions that a conversation's memory grows by.
 const MEMORY_STEP: usize = 512;
@@ -100,7 +101,7 @@ impl Llama {
     }
 
     fn read(reader: &mut BufReader<File>, content: &Content, shape: Shape) -> Result<Self> {
-        let device = Device::cuda_if_available(0)?;
+        let device = gpu::found()?;
         let mut weights = Weights { reader, content, device: &device };
         let layers = (0..shape.layers).map(|i| weights.layer(i)).collect::<Result<_>>()?;
         let embedding = weights.joined(&["token_embd.weight"])?;

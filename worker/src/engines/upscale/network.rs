@@ -5,6 +5,7 @@ use std::path::Path;
 use candle_core::{D, Device, Result, Tensor};
 
 use super::ncnn::{Flaw, Graph, Layer, Node};
+use crate::engines::gpu;
 
 /// A network in memory.
 pub struct Network {
@@ -20,7 +21,7 @@ impl Network {
     /// # Errors
     /// [`Flaw`] if they are none, or do not fit on the device.
     pub fn read(param: &str, bin: &[u8]) -> std::result::Result<Self, Flaw> {
-        let device = Device::cuda_if_available(0)?;
+        let device = gpu::found()?;
         let graph = Graph::read(param, bin, &device)?;
         let mut readers = vec![0; graph.blobs];
         graph.nodes.iter().flat_map(|node| &node.inputs).for_each(|blob| readers[*blob] += 1);

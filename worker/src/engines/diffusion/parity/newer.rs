@@ -71,7 +71,7 @@ fn networks_say_what_they_say_in_diffusers() {
         tiny.check("net.out", &said(&tiny));
         let pass = pass(Edge::Zero);
         tiny.check("vae.out", &tiny.model.vae.decode(&tiny.reference("vae.in"), &pass).unwrap());
-        tiny.check("vae.encoded", &tiny.encode(&tiny.pixels().tensor(&Device::Cpu).unwrap()));
+        tiny.check("vae.encoded", &tiny.encode(&tiny.pixels().tensor(&tiny.model.device).unwrap()));
     }
 }
 
