@@ -1,4 +1,4 @@
-//! Convolutions of pictures whose channels lie last, (1, rows, columns, channels): what a kernel covers is laid side by side, so
+//! Convolutions of pictures whose channels lie last, (batch, rows, columns, channels): what a kernel covers is laid side by side, so
 //! that one large matrix product does the rest. On a processor that is faster than with channels first.
 
 use candle_core::{Result, Tensor};
@@ -39,7 +39,7 @@ impl Conv {
         Ok(Self { weight, kernel })
     }
 
-    /// (1, rows, columns, from) to (1, rows, columns, to).
+    /// (batch, rows, columns, from) to (batch, rows, columns, to).
     ///
     /// # Errors
     /// Those of the device, and that of `pass`.
@@ -55,27 +55,27 @@ impl Conv {
         self.product(&Tensor::cat(&seen, 3)?)
     }
 
-    /// The same of every second row and column, to (1, rows / 2, columns / 2, to).
+    /// The same of every second row and column, to (batch, rows / 2, columns / 2, to).
     ///
     /// # Errors
     /// As [`Self::forward`].
     pub fn halve(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         pass.check()?;
-        let (_, rows, columns, from) = x.dims4()?;
+        let (batch, rows, columns, from) = x.dims4()?;
         let (rows, columns) = (rows / 2, columns / 2);
-        let around = around(x, pass.edge)?.reshape((rows + 1, 2, columns + 1, 2, from))?;
+        let around = around(x, pass.edge)?.reshape(vec![batch, rows + 1, 2, columns + 1, 2, from])?;
         let seen = each(|down, across| {
-            let part = around.narrow(0, down / 2, rows)?.narrow(1, down % 2, 1)?;
-            let part = part.narrow(2, across / 2, columns)?.narrow(3, across % 2, 1)?;
-            part.contiguous()?.reshape((1, rows, columns, from))
+            let part = around.narrow(1, down / 2, rows)?.narrow(2, down % 2, 1)?;
+            let part = part.narrow(3, across / 2, columns)?.narrow(4, across % 2, 1)?;
+            part.contiguous()?.reshape((batch, rows, columns, from))
         })?;
         self.product(&Tensor::cat(&seen, 3)?)
     }
 
     fn product(&self, seen: &Tensor) -> Result<Tensor> {
-        let (_, rows, columns, covered) = seen.dims4()?;
-        let made = seen.reshape((rows * columns, covered))?.matmul(&self.weight)?;
-        made.reshape((1, rows, columns, self.weight.dim(1)?))
+        let (batch, rows, columns, covered) = seen.dims4()?;
+        let made = seen.reshape((batch * rows * columns, covered))?.matmul(&self.weight)?;
+        made.reshape((batch, rows, columns, self.weight.dim(1)?))
     }
 }
 
@@ -103,20 +103,22 @@ fn wrap(x: &Tensor, side: usize) -> Result<Tensor> {
 /// # Errors
 /// Those of the device.
 pub fn doubled(x: &Tensor) -> Result<Tensor> {
-    let (_, rows, columns, channels) = x.dims4()?;
-    let twice = x.reshape((rows, 1, columns, 1, channels))?.broadcast_as((rows, 2, columns, 2, channels))?;
-    twice.contiguous()?.reshape((1, 2 * rows, 2 * columns, channels))
+    let (batch, rows, columns, channels) = x.dims4()?;
+    let all = batch * rows;
+    let twice = x.reshape((all, 1, columns, 1, channels))?.broadcast_as((all, 2, columns, 2, channels))?;
+    twice.contiguous()?.reshape((batch, 2 * rows, 2 * columns, channels))
 }
 
-/// Pictures (1, colours, size, size) as patches with channels last, each colour's rows one after another.
+/// Pictures (batch, colours, rows, columns) as patches with channels last, each colour's rows one after another.
 ///
 /// # Errors
 /// Those of the device.
 pub fn patches(x: &Tensor, patch: usize) -> Result<Tensor> {
-    let (_, colours, rows, columns) = x.dims4()?;
+    let (batch, colours, rows, columns) = x.dims4()?;
     let (rows, columns) = (rows / patch, columns / patch);
-    let parts = x.reshape((colours, rows, patch, columns, patch))?.permute((1, 3, 0, 2, 4))?;
-    parts.contiguous()?.reshape((1, rows, columns, colours * patch * patch))
+    let parts =
+        x.reshape(vec![batch, colours, rows, patch, columns, patch])?.permute(vec![0, 2, 4, 1, 3, 5])?;
+    parts.contiguous()?.reshape((batch, rows, columns, colours * patch * patch))
 }
 
 /// The way back from [`patches`].
@@ -124,8 +126,9 @@ pub fn patches(x: &Tensor, patch: usize) -> Result<Tensor> {
 /// # Errors
 /// Those of the device.
 pub fn picture(x: &Tensor, patch: usize) -> Result<Tensor> {
-    let (_, rows, columns, channels) = x.dims4()?;
+    let (batch, rows, columns, channels) = x.dims4()?;
     let colours = channels / (patch * patch);
-    let parts = x.reshape((rows, columns, colours, patch, patch))?.permute((2, 0, 3, 1, 4))?;
-    parts.contiguous()?.reshape((1, colours, rows * patch, columns * patch))
+    let parts =
+        x.reshape(vec![batch, rows, columns, colours, patch, patch])?.permute(vec![0, 3, 1, 4, 2, 5])?;
+    parts.contiguous()?.reshape((batch, colours, rows * patch, columns * patch))
 }

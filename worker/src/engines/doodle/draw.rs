@@ -1,10 +1,14 @@
-//! Requests to pictures, side by side: from noise, or from a picture with noise on it, in a few steps to a picture, which
+//! Requests to pictures, side by side or in a batch: from noise, or from a picture with noise on it, in a few steps to a picture, which
 //! is then enlarged.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Mutex, PoisonError},
+};
 
 use candle_core::{Error, IndexOp, Result, Tensor};
 use image::{RgbImage, imageops, imageops::FilterType};
+use rayon::prelude::*;
 use riff_hub::pictures;
 
 use super::{
@@ -46,7 +50,7 @@ pub struct Job {
     pub context: RunContext,
 }
 
-/// Draws the results of jobs, all pictures of all of them side by side. Each job has its own outcome; what is wrong with one before
+/// Draws the results of jobs: on the CPU all pictures of all of them side by side, on a GPU all jobs, each in a batch. Each job has its own outcome; what is wrong with one before
 /// it begins is passed on.
 ///
 /// # Errors
@@ -55,17 +59,20 @@ pub struct Job {
 pub fn draw(model: &Model, jobs: &[Outcome<Job>]) -> Vec<Outcome<Vec<Artifact>>> {
     let artists: Vec<Outcome<Artist<'_>>> =
         jobs.iter().map(|job| Artist::new(model, job.as_ref().map_err(Clone::clone)?)).collect();
-    let pictures: Vec<(&Artist<'_>, usize)> =
-        artists.iter().flatten().flat_map(|artist| (0..artist.count()).map(move |at| (artist, at))).collect();
-    let drawn = match lanes::side_by_side(&pictures, |(artist, at)| artist.artifact(*at)) {
+    let batches: Vec<(&Artist<'_>, Range<usize>)> = artists
+        .iter()
+        .flatten()
+        .flat_map(|artist| artist.batches().into_iter().map(move |batch| (artist, batch)))
+        .collect();
+    let drawn = match lanes::side_by_side(&batches, |(artist, batch)| artist.artifacts(batch)) {
         Ok(drawn) => drawn,
         Err(error) => return jobs.iter().map(|_| Err(EngineError::Failed(error.to_string()))).collect(),
     };
     let mut drawn = drawn.into_iter();
     let of = |artist: &Outcome<Artist<'_>>| -> Outcome<Vec<Artifact>> {
-        let count = artist.as_ref().map_err(Clone::clone)?.count();
-        let own: Vec<Outcome<Artifact>> = drawn.by_ref().take(count).collect();
-        own.into_iter().collect()
+        let count = artist.as_ref().map_err(Clone::clone)?.batches().len();
+        let own: Vec<Outcome<Vec<Artifact>>> = drawn.by_ref().take(count).collect();
+        Ok(own.into_iter().collect::<Outcome<Vec<_>>>()?.concat())
     };
     artists.iter().map(of).collect()
 }
@@ -145,52 +152,71 @@ impl<'a> Artist<'a> {
         Ok(Self { model, job, words, blank, original, look, progress })
     }
 
-    /// How many results there are.
-    fn count(&self) -> usize {
-        self.job.request.grains.len()
+    /// Results that are drawn at once, by their places.
+    fn batches(&self) -> Vec<Range<usize>> {
+        let count = self.job.request.grains.len();
+        let size = if self.model.device.is_cpu() { 1 } else { count.max(1) };
+        (0..count).step_by(size).map(|first| first..(first + size).min(count)).collect()
     }
 
-    /// One of the results.
-    fn artifact(&self, at: usize) -> Outcome<Artifact> {
-        let Job { request, original, context } = self.job;
+    /// The results of a batch.
+    fn artifacts(&self, batch: &Range<usize>) -> Outcome<Vec<Artifact>> {
+        let Job { request, context, .. } = self.job;
         let wanted = || !context.cancel.is_cancelled();
         let pass = Pass { edge: request.shape.edge, wanted: &wanted };
         let shown = |clean: &Tensor| {
-            self.tell(at, &pixels::picture(&clean.i(0)?)?, 1);
+            self.tell(batch.start, &pictures_of(clean)?, 1);
             pass.check()
         };
-        let made = self.picture(&request.grains[at], &pass, &shown);
+        let made = self.pictures(&request.grains[batch.clone()], &pass, &shown);
         let made = made.map_err(|error| broken_off(error, context))?;
-        let mut large = enlarged(self.model, &made, request.shape.edge, &wanted)?;
+        made.par_iter().zip(batch.clone()).map(|(made, at)| self.artifact(at, made)).collect()
+    }
+
+    /// A result from its picture.
+    fn artifact(&self, at: usize, made: &RgbImage) -> Outcome<Artifact> {
+        let Job { request, original, context } = self.job;
+        let mut large = enlarged(self.model, made, request.shape.edge, &|| !context.cancel.is_cancelled())?;
         if let Some(original) = original {
             original.lay(&mut large);
         }
-        self.tell(at, &large, ENLARGING);
-        Ok(Artifact { media_type: "image/png".into(), bytes: picture::png(&large)? })
+        let artifact = Artifact { media_type: "image/png".into(), bytes: picture::png(&large)? };
+        self.tell(at, &[large], ENLARGING);
+        Ok(artifact)
     }
 
-    /// Tells how a picture looks after `done` more steps.
-    fn tell(&self, at: usize, made: &RgbImage, done: usize) {
-        let look = imageops::resize(made, self.look.0, self.look.1, FilterType::Triangle);
+    /// Tells how pictures look after `done` more steps, from one place on.
+    fn tell(&self, first: usize, made: &[RgbImage], done: usize) {
+        let look = |made| imageops::resize(made, self.look.0, self.look.1, FilterType::Triangle);
+        let looks: Vec<RgbImage> = made.iter().map(look).collect();
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.done += done;
-        progress.small[at] = look;
+        progress.done += done * looks.len();
+        for (at, look) in (first..).zip(looks) {
+            progress.small[at] = look;
+        }
         let count = progress.small.len();
         progress.tell(&self.job.context, &[], count);
     }
 
-    /// Rectified flow: <https://arxiv.org/abs/2209.03003>. `shown` is told of each step with how the picture looks without noise.
-    fn picture(&self, grain: &Grain, pass: &Pass, shown: &dyn Fn(&Tensor) -> Result<()>) -> Result<RgbImage> {
+    /// Rectified flow: <https://arxiv.org/abs/2209.03003>. `shown` is told of each step with how the pictures look without noise.
+    fn pictures(
+        &self,
+        grains: &[Grain],
+        pass: &Pass,
+        shown: &dyn Fn(&Tensor) -> Result<()>,
+    ) -> Result<Vec<RgbImage>> {
         let (shape, device) = (&self.job.request.shape, &self.model.device);
         let (width, height) = shape.size;
+        let grains: Vec<_> = grains.iter().collect();
         let noise =
-            noise::rows(&[grain], 0, (3, (height / TIMES) as usize, (width / TIMES) as usize), device)?;
+            noise::rows(&grains, 0, (3, (height / TIMES) as usize, (width / TIMES) as usize), device)?;
         let original = self.original.as_ref().map(|original| original.tensor(device)).transpose()?;
         let mask =
             self.original.as_ref().map(|original| original.latent_mask(1, device)).transpose()?.flatten();
         let step = 1.0 / shape.steps as f64;
         // On the line between noise and picture.
-        let between = |picture: &Tensor, time: f64| (&noise * (1.0 - time))? + (picture * time)?;
+        let between =
+            |picture: &Tensor, time: f64| (&noise * (1.0 - time))?.broadcast_add(&(picture * time)?);
         let steps = steps(shape);
         let mut x = match &original {
             Some(original) => between(original, steps.start as f64 * step)?,
@@ -212,8 +238,13 @@ impl<'a> Artist<'a> {
             }
             shown(&clean)?;
         }
-        pixels::picture(&x.i(0)?)
+        pictures_of(&x)
     }
+}
+
+/// The pictures of a batch.
+fn pictures_of(pixels: &Tensor) -> Result<Vec<RgbImage>> {
+    (0..pixels.dim(0)?).map(|row| pixels::picture(&pixels.i(row)?)).collect()
 }
 
 /// The steps that are taken: with a picture to begin with, those of its strength.

@@ -155,13 +155,14 @@ impl Doodle {
         self.words.forward(states, pass)
     }
 
-    /// The velocity from noise towards the picture, in the shape of `x`, (1, 3, rows, columns), both multiples of
-    /// [`Shape::unit`]. `words` is what [`Self::read`] gives.
+    /// The velocity from noise towards the picture, in the shape of `x`, (batch, 3, rows, columns), both multiples of
+    /// [`Shape::unit`]. `words` is what [`Self::read`] gives, for all of a batch.
     ///
     /// # Errors
     /// As [`Self::read`].
     pub fn velocity(&self, x: &Tensor, moment: Moment, words: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let view = View { embedding: &self.embedding(moment, words)?, words, pass };
+        let embedding = self.embedding(moment, words)?;
+        let view = View { embedding: &embedding, words: &words.repeat((x.dim(0)?, 1, 1))?, pass };
         let noisy = x;
         let mut x = self.enter.forward(&conv::patches(noisy, self.shape.patch)?, pass)?;
         let mut skips = Vec::new();
@@ -269,7 +270,7 @@ impl Block {
     }
 }
 
-/// Attention of rows, (1, length, width), to a context, (1, length, width).
+/// Attention of rows, (batch, length, width), to a context, (batch, length, width).
 struct Attention {
     heads: usize,
     query: Linear,

@@ -54,6 +54,23 @@ fn the_velocity_is_that_of_torch() {
 }
 
 #[test]
+fn a_batch_gives_what_its_pictures_give_alone() {
+    let network = network("tiny");
+    let noise = reference("noise");
+    let noises = [noise.affine(-1.0, 0.0).unwrap(), noise];
+    let moment = Moment { time: 0.3, step: 0.25, guidance: 2.5 };
+    for (edge, _) in EDGES {
+        let words = network.read(&reference("states"), &pass(edge)).unwrap();
+        let velocity = |x: &Tensor| network.velocity(x, moment, &words, &pass(edge)).unwrap();
+        let together = velocity(&Tensor::cat(&noises, 0).unwrap());
+        for (row, noise) in noises.iter().enumerate() {
+            let away = (together.narrow(0, row, 1).unwrap() - velocity(noise)).unwrap().abs().unwrap();
+            assert!(away.max_all().unwrap().to_scalar::<f32>().unwrap() < TOLERANCE, "{edge:?} {row}");
+        }
+    }
+}
+
+#[test]
 fn four_steps_give_the_picture_of_torch() {
     let network = network("tiny");
     for (edge, name) in EDGES {
