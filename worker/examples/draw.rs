@@ -1,26 +1,44 @@
-//! Draws a prompt with doodle, and says how long it takes and how much memory: `cargo run --release --example draw -- weights "a
-//! blue cat" 4 cat`, with the folder of the weights, the prompt, how many pictures, and how their files begin.
+//! Draws a prompt with doodle or a checkpoint of Stable Diffusion, and says how long it takes and how much memory:
+//! `cargo run --release --example draw -- weights "a blue cat" 4 cat`, with the folder of the weights, the prompt, how many
+//! pictures, and how their files begin. Other inputs follow as `steps=20`.
 
-use std::time::Instant;
+use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Context;
 use riff_hub::{recipe::Recipe, schema::fill_defaults};
-use riff_worker::{engine::RunContext, engines::doodle};
-use serde_json::json;
+use riff_worker::{
+    engine::{Engine, RunContext},
+    engines::{diffusion, doodle},
+};
+use serde_json::{Value, json};
+
+/// The engine of what a folder has: a checkpoint in the layout of diffusers, or doodle.
+fn engine(folder: &str) -> anyhow::Result<Arc<dyn Engine>> {
+    match Path::new(folder).join("model_index.json").exists() {
+        true => Ok(diffusion::engine(serde_json::from_value(json!({"path": folder}))?)),
+        false => Ok(doodle::engine(folder.as_ref())),
+    }
+}
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, prompt, count, stem] = arguments.as_slice() else {
+    let [folder, prompt, count, stem, rest @ ..] = arguments.as_slice() else {
         anyhow::bail!(
             "give the folder of the weights, a prompt, how many pictures, and how their files begin"
         );
     };
-    let engine = doodle::engine(folder.as_ref());
+    let engine = engine(folder)?;
     let spec =
         engine.discover().await?.pop().with_context(|| format!("no doodle: {:?}", engine.left_out()))?;
     let params = json!({"seed": 7, "count": count.parse::<u32>()?});
-    let mut params = params.as_object().cloned().unwrap_or_default().into_iter().collect();
+    let mut params: std::collections::BTreeMap<_, _> =
+        params.as_object().cloned().unwrap_or_default().into_iter().collect();
+    for input in rest {
+        let (name, value) = input.split_once('=').with_context(|| format!("{input} is no NAME=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        params.insert(name.to_owned(), value);
+    }
     fill_defaults(&mut params, &spec);
     let recipe =
         Recipe { riff: Recipe::FORMAT, model: spec.digest(), prompt: prompt.parse()?, params, origin: None };
