@@ -70,17 +70,19 @@ SUMS
   mv weights/vocab.txt weights/minilm-l6-v2.txt
 }
 
-# doodle: Riff's own model, whose weights come with the checkout, and what it reads words and enlarges its pictures with. Newer ones
-# that somebody put into weights/ are left alone.
+# doodle: Riff's own model, whose weights come with the checkout, and what it reads words and enlarges its pictures with. Others that
+# somebody put into weights/ are left alone.
 doodle() {
-  local part
+  local part old=weights/doodle-1-of-1.safetensors
   encoder
   upscaler
+  # What came with Riff before.
+  if [ -f "$old" ] && echo "69c981b726bff9abc7313495b198f6122f70dc2c530401cdf5341e829215e3cf  $old" | sha256sum --check --status; then rm "$old"; fi
   for part in weights/doodle-*-of-*.safetensors; do
-    [ ! -f "$part" ] || [ -f "models/doodle/weights/small-${part##*doodle-}" ] || return 0
+    [ ! -f "$part" ] || [ -f "models/doodle/weights/large-${part##*doodle-}" ] || return 0
   done
-  for part in models/doodle/weights/small-*-of-*.safetensors; do
-    cp -u "$part" "weights/doodle-${part##*small-}"
+  for part in models/doodle/weights/large-*-of-*.safetensors; do
+    cp -u "$part" "weights/doodle-${part##*large-}"
   done
 }
 

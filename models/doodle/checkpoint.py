@@ -1,7 +1,7 @@
 """What a training run leaves on disk: a checkpoint to go on from, and weights to draw with.
 
-Weights are the averaged network's in half precision, in parts that each stay below 16 MB. Every part's header says the
-network's shape (`shape`, JSON), whether it was distilled (`stage`), after how many steps (`step`), and which things it knows
+Weights are the averaged network's, in parts that each stay below 16 MB: large matrices and kernels as bytes, 128 for 0, with a scale
+for each row as NAME.scale, the rest in half precision. Every part's header says the network's shape (`shape`, JSON), whether it was distilled (`stage`), after how many steps (`step`), and which things it knows
 (`things`, JSON; none where they are too many to be named).
 """
 
@@ -17,6 +17,8 @@ from config import Shape
 from model import Doodle
 
 PART_BYTES = 15_500_000
+# Numbers from which on a tensor is kept as bytes.
+LARGE = 1 << 16
 
 
 def save(path, state):
@@ -41,12 +43,32 @@ def export(folder, name, network, step, stage, things=()):
         header["things"] = json.dumps(things)
     parts = [{}]
     for key, tensor in network.state_dict().items():
-        tensor = tensor.detach().to("cpu", torch.float16).contiguous()
-        if sum(each.nbytes for each in parts[-1].values()) + tensor.nbytes > PART_BYTES:
+        kept = packed(key, tensor.detach().cpu())
+        if sum(each.nbytes for each in (*parts[-1].values(), *kept.values())) > PART_BYTES:
             parts.append({})
-        parts[-1][key] = tensor
+        parts[-1].update(kept)
     for index, part in enumerate(parts, 1):
         save_file(part, folder / f"{name}-{index}-of-{len(parts)}.safetensors", metadata=header)
+
+
+def packed(key, tensor):
+    """What is kept of a tensor."""
+    if tensor.numel() < LARGE:
+        return {key: tensor.half().contiguous()}
+    scale = tensor.flatten(1).abs().amax(1).clamp(min=1e-8) / 127
+    steps = (tensor / scale.view(-1, *[1] * (tensor.dim() - 1))).round() + 128
+    return {key: steps.to(torch.uint8).contiguous(), f"{key}.scale": scale.contiguous()}
+
+
+def unpacked(kept):
+    """The tensors of what `packed` kept of them."""
+    out = {}
+    for key, tensor in kept.items():
+        if tensor.dtype == torch.uint8:
+            out[key] = (tensor.float() - 128) * kept[f"{key}.scale"].view(-1, *[1] * (tensor.dim() - 1))
+        elif not key.endswith(".scale"):
+            out[key] = tensor.float()
+    return out
 
 
 def read(folder, name, device):
@@ -58,7 +80,7 @@ def read(folder, name, device):
     for file in files:
         with safe_open(file, "pt") as opened:
             header = opened.metadata()
-            state.update({key: opened.get_tensor(key).float() for key in opened.keys()})
+            state.update(unpacked({key: opened.get_tensor(key) for key in opened.keys()}))
     plain = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(header["shape"]).items()}
     network = Doodle(Shape(**plain))
     network.load_state_dict(state)

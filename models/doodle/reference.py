@@ -26,18 +26,20 @@ SHAPE = Shape(size=16, patch=2, channels=(16, 32), blocks=(1, 2), attends=1, hea
 WHOLE = Shape(size=32, patch=2, channels=(16, 32), blocks=(2, 2), attends=1, head=16, embedding=32, text_blocks=0)
 GUIDED = Shape(size=16, patch=4, channels=(16, 32), blocks=(1, 1), attends=0, head=16, embedding=32, text_blocks=0, predicts="picture")
 TIME, STEP, GUIDANCE, STEPS = 0.3, 0.25, 2.5, 4
+# Some of these matrices are kept as bytes, as most of a whole network's are.
+checkpoint.LARGE = 1 << 12
 
 
 def exported(name, shape, stage="distil"):
-    """A network of random weights, written."""
+    """A network of random weights, as they come back once written."""
     torch.manual_seed(3)
     network = Doodle(shape).eval()
     with torch.no_grad():
         for parameter in network.parameters():
-            # What is silent before training is not, so that every layer counts; halves are what the weights hold.
-            parameter.copy_((torch.randn_like(parameter) * (parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1)).half().float())
+            # What is silent before training is not, so that every layer counts.
+            parameter.copy_(torch.randn_like(parameter) * (parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1))
     checkpoint.export(FOLDER, name, network, 1, stage)
-    return network
+    return checkpoint.read(FOLDER, name, "cpu")[0]
 
 
 def main():

@@ -161,7 +161,8 @@ class Networks(unittest.TestCase):
             again, distilled = checkpoint.read(folder, "tiny", "cpu")
         self.assertTrue(distilled)
         for ours, theirs in zip(self.network.parameters(), again.parameters()):
-            self.assertLess((ours - theirs).abs().max().item(), 1e-3)
+            # Half a byte's step of the largest.
+            self.assertLess((ours - theirs).abs().max().item(), ours.abs().max().item() / 250)
 
     def test_one_step_learns_to_go_where_two_of_the_teachers_go(self):
         given = torch.zeros(2, 3, 4, 4), self.text, self.text, torch.zeros(2, 3, 4, 4), torch.tensor([0.0, 0.5]), torch.tensor([1.0, 3.0])

@@ -27,7 +27,7 @@ const TRIED: usize = 3;
 const MOST_PICKED: u8 = 25;
 
 const GUIDE: &str = "**Hello! I make pictures and answer questions, here in the open, where everybody can riff on them.**
-• `/imagine a lighthouse at dusk` makes pictures. The buttons below them vary, enlarge and remix what anybody made.
+• `/imagine a castle at night` makes pictures. The buttons below them vary, enlarge and remix what anybody made.
 • `/ask`, or mention me, to talk; reply to my answers to go on.
 • *Fork settings* in the Apps menu of a post opens its settings for you.
 • `/models`, `/queue` and `/quota` show what is here, where you are in line, and what you have left today.

@@ -48,9 +48,9 @@ async fn a_fresh_machine_draws_what_it_is_told() {
         assert_eq!(job["state"], "succeeded", "{job}");
         let picture = reqwest::get(job["outputs"][0]["url"].as_str().unwrap()).await.unwrap();
         let picture = image::load_from_memory(&picture.bytes().await.unwrap()).unwrap().to_rgb8();
-        assert_eq!(picture.dimensions(), (256, 256));
+        assert_eq!(picture.dimensions(), (512, 512));
         let mean = |channel: usize| {
-            picture.pixels().map(|pixel| u64::from(pixel[channel])).sum::<u64>() / u64::from(256 * 256_u32)
+            picture.pixels().map(|pixel| u64::from(pixel[channel])).sum::<u64>() / u64::from(512 * 512_u32)
         };
         [0, 1, 2].map(mean)
     };

@@ -209,8 +209,8 @@ pub async fn doodle() -> Subject {
     Subject {
         engine: doodle_files::engine(FOLDER.get_or_init(doodle_files::folder)),
         model: "doodle",
-        quick: json!({"count": 1, "steps": 1}),
-        long: json!({"count": 4, "steps": 8}),
-        bad: json!({"steps": 3}),
+        quick: json!({"count": 1}),
+        long: json!({"count": 4}),
+        bad: json!({"guidance_scale": 9}),
     }
 }

@@ -9,7 +9,7 @@ import numpy
 from PIL import Image
 
 # As in worker/src/engines/upscale/tiles.rs: pixels of its edge that a picture is continued by.
-OVERLAP = 18
+BEYOND = 10
 here = pathlib.Path(__file__).parent
 weights = pathlib.Path(sys.argv[1])
 
@@ -26,11 +26,11 @@ net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic
 net.opt.use_bf16_storage = False
 net.load_param(str(weights / "realesr-animevideov3-x4.param"))
 net.load_model(str(weights / "realesr-animevideov3-x4.bin"))
-padded = numpy.pad(small, ((OVERLAP, OVERLAP), (OVERLAP, OVERLAP), (0, 0)), mode="edge")
+padded = numpy.pad(small, ((BEYOND, BEYOND), (BEYOND, BEYOND), (0, 0)), mode="edge")
 planes = numpy.ascontiguousarray(padded.transpose(2, 0, 1).astype(numpy.float32) / 255)
 extractor = net.create_extractor()
 extractor.input("data", ncnn.Mat(planes))
 _, made = extractor.extract("output")
-inner = numpy.array(made)[:, 4 * OVERLAP : -4 * OVERLAP, 4 * OVERLAP : -4 * OVERLAP]
+inner = numpy.array(made)[:, 4 * BEYOND : -4 * BEYOND, 4 * BEYOND : -4 * BEYOND]
 large = numpy.rint(inner * 255).clip(0, 255).astype(numpy.uint8).transpose(1, 2, 0)
 Image.fromarray(large).save(here / "large.png")

@@ -2,7 +2,6 @@
 //! how it was made. It owns its network, the text encoder and an upscaler from its first job on, and gives the same bytes for the
 //! same recipe on one kind of machine.
 
-mod conv;
 mod draw;
 mod model;
 mod network;
@@ -28,8 +27,12 @@ use super::blocking;
 use crate::engine::{Artifact, Engine, EngineError, RunContext};
 
 /// Prompts that show what it draws.
-const EXAMPLES: [&str; 4] =
-    ["two penguins in the snow", "a green dragon", "a dog to the left of a tree", "a sailboat at sea"];
+const EXAMPLES: [&str; 4] = [
+    "a blue cat next to two trees at night",
+    "two penguins in the snow",
+    "a pink unicorn",
+    "a moon above a house",
+];
 
 /// The engine.
 pub struct DoodleEngine {

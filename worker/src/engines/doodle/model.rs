@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Result, Tensor};
 use candle_nn::VarBuilder;
 use riff_hub::canonical::Digest;
 
@@ -23,13 +23,18 @@ use crate::{
 };
 
 /// Changes whenever the same recipe would give other bytes.
-const VERSION: &str = "riff doodle 1";
+const VERSION: &str = "riff doodle 2";
 /// The text encoder's weights.
 pub const ENCODER: &str = "minilm-l6-v2.safetensors";
 /// Its vocabulary.
 pub const VOCABULARY: &str = "minilm-l6-v2.txt";
 /// What enlarges the pictures, where it is there.
 const UPSCALER: &str = "realesr-animevideov3-x4.param";
+
+/// What the name of a tensor's scales ends with.
+const SCALE: &str = ".scale";
+/// The byte that stands for 0.
+const ZERO: f64 = 128.0;
 
 /// Where everything is.
 #[derive(Debug, Clone)]
@@ -50,7 +55,7 @@ impl Files {
     ///
     /// # Errors
     /// With a sentence, if something of it is missing.
-    pub fn find(folder: &Path) -> Result<Option<Self>, String> {
+    pub fn find(folder: &Path) -> std::result::Result<Option<Self>, String> {
         let parts = parts(folder);
         let Some(first) = parts.first() else {
             return Ok(None);
@@ -104,7 +109,7 @@ pub struct Header {
 }
 
 impl Header {
-    fn of(part: &Safetensors) -> Result<Self, String> {
+    fn of(part: &Safetensors) -> std::result::Result<Self, String> {
         let flaw = |why: String| format!("{} cannot be used: {why}", part.path.display());
         let said = |key: &str| {
             part.metadata.get(key).ok_or_else(|| flaw(format!("its header does not say its {key}")))
@@ -138,7 +143,7 @@ impl Model {
     ///
     /// # Errors
     /// [`EngineError::Weights`] naming the one that cannot be used.
-    pub fn load(files: &Files) -> Result<Self, EngineError> {
+    pub fn load(files: &Files) -> std::result::Result<Self, EngineError> {
         let device = gpu::found().map_err(|error| EngineError::Weights(error.to_string()))?;
         let encoder = Encoder::open(&files.folder.join(ENCODER), &files.folder.join(VOCABULARY), &device)
             .map_err(|error| EngineError::Weights(error.to_string()))?;
@@ -158,17 +163,29 @@ impl Model {
 ///
 /// # Errors
 /// With a sentence that names the part.
-pub fn read(parts: &[PathBuf], device: &Device) -> Result<Doodle, String> {
+pub fn read(parts: &[PathBuf], device: &Device) -> std::result::Result<Doodle, String> {
     let mut tensors = HashMap::new();
     let mut shape = None;
     for path in parts {
         let part = Safetensors::open(path).map_err(|flaw| flaw.to_string())?;
         shape = Some(Header::of(&part)?.shape);
-        for name in part.names() {
-            tensors.insert(name.to_owned(), part.tensor(name).map_err(|error| error.to_string())?);
+        for name in part.names().filter(|name| !name.ends_with(SCALE)) {
+            tensors.insert(name.to_owned(), unpacked(&part, name).map_err(|error| error.to_string())?);
         }
     }
     let shape = shape.ok_or_else(|| "there are no weights".to_owned())?;
     Doodle::new(&shape, VarBuilder::from_tensors(tensors, DType::F32, device))
         .map_err(|error| format!("{} cannot be used: {error}", parts[0].display()))
+}
+
+/// A tensor, which may be kept as bytes with a scale for each row.
+fn unpacked(part: &Safetensors, name: &str) -> Result<Tensor> {
+    let kept = part.tensor(name)?;
+    if kept.dtype() != DType::U8 {
+        return Ok(kept);
+    }
+    let mut rows = vec![1; kept.rank()];
+    rows[0] = kept.dim(0)?;
+    let scale = part.tensor(&format!("{name}{SCALE}"))?.reshape(rows)?;
+    (kept.to_dtype(DType::F32)? - ZERO)?.broadcast_mul(&scale)
 }

@@ -5,8 +5,11 @@ use candle_core::{Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, linear, linear_no_bias, ops::layer_norm};
 use serde::Deserialize;
 
-use super::conv::{self, Conv};
-use crate::engines::neural::{Pass, attention, layers::waves};
+use crate::engines::neural::{
+    Pass, attention,
+    conv::{self, Conv},
+    layers::waves,
+};
 
 /// Sinusoids for each of time, step and guidance, cosines and sines together.
 const WAVES: usize = 128;
@@ -182,10 +185,11 @@ impl Doodle {
                 x = part.forward(&Tensor::cat(&beside, 3)?, &view)?;
             }
             if let Some(grow) = self.grow.get(turn) {
-                x = grow.forward(&conv::doubled(&x)?, pass)?;
+                x = grow.forward(&conv::enlarged(&x, 2)?, pass)?;
             }
         }
-        let found = conv::picture(&self.leave.forward(&level(&x)?.silu()?, pass)?, self.shape.patch)?;
+        let found = conv::shuffled(&self.leave.forward(&level(&x)?.silu()?, pass)?, self.shape.patch)?;
+        let found = found.permute((0, 3, 1, 2))?.contiguous()?;
         match self.shape.predicts {
             Predicts::Velocity => Ok(found),
             Predicts::Picture => (found - noisy)? / (1.0 - moment.time).max(CLOSEST),

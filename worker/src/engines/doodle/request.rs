@@ -21,13 +21,11 @@ use crate::{
 };
 
 /// Steps that a distilled network learned to take.
-const FEW: [u32; 4] = [1, 2, 4, 8];
+const LEARNED: u64 = 8;
 /// Steps of one that was not: the more, the nearer it comes to what it learned.
-const MANY: [u32; 4] = [4, 8, 12, 20];
+const STEPS: [u32; 4] = [4, 8, 12, 20];
 /// How many times as many pixels a side the results have as the network draws.
 pub const TIMES: u32 = 4;
-/// Guidance that it learned.
-const GUIDANCE: (f64, f64) = (1.0, 6.0);
 
 /// What is the same for all results of a recipe.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +66,8 @@ pub struct Request {
 
 /// The inputs.
 pub fn schema(header: &Header) -> Map<String, Value> {
-    let (steps, usual) = if header.distilled { (FEW, 8) } else { (MANY, 12) };
+    // The guidance that a distilled one learned ends where pictures of the other are spoilt.
+    let (guidance, strongest) = if header.distilled { (1.5, 4.0) } else { (2.5, 6.0) };
     // It learned from squares, and can be trusted with what is not too far from those.
     let (unit, learned) = (header.shape.unit(), header.shape.size);
     let pixels = |units: usize| (units * unit) as u32 * TIMES;
@@ -85,15 +84,17 @@ pub fn schema(header: &Header) -> Map<String, Value> {
                   "maximum": 4, "default": 4, "x-flags": ["n"], "x-order": 2},
         "width": side("Width", "left to right", 3),
         "height": side("Height", "above to below", 4),
-        "steps": {"type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "enum": steps,
-                  "minimum": steps[0], "maximum": steps[3], "default": usual, "x-order": 5},
         "guidance_scale": {"type": "number", "title": "Guidance scale", "description": "How much the words count.",
-                           "minimum": GUIDANCE.0, "maximum": GUIDANCE.1, "default": 2.5, "x-flags": ["cfg", "stylize", "s"], "x-order": 7},
+                           "minimum": 1.0, "maximum": strongest, "default": guidance, "x-flags": ["cfg", "stylize", "s"], "x-order": 7},
         "tile": {"type": "boolean", "title": "Tile", "description": "Repeats without a seam.", "default": false, "x-order": 11},
         "variations": list,
         "blend": list,
     });
     if !header.distilled {
+        properties["steps"] = json!({
+            "type": "integer", "title": "Steps", "description": "Steps from noise to picture.", "enum": STEPS,
+            "minimum": STEPS[0], "maximum": STEPS[3], "default": 12, "x-order": 5
+        });
         // Guidance that is built in leads away from nothing in particular.
         properties[input::NEGATIVE_PROMPT] = json!({
             "type": "string", "title": "Not", "description": "Words to keep away from.", "maxLength": 1_000, "default": "",
@@ -133,7 +134,7 @@ impl Request {
         Ok(Self {
             shape: Shape {
                 size: (side(recipe, input::WIDTH)?, side(recipe, input::HEIGHT)?),
-                steps: recipe.integer("steps").ok_or_else(|| bad("steps", "a whole number"))? as usize,
+                steps: recipe.integer("steps").unwrap_or(LEARNED) as usize,
                 guidance: recipe.number("guidance_scale").ok_or_else(|| bad("guidance_scale", "a number"))?,
                 edge: if recipe.switch("tile") { Edge::Wrap } else { Edge::Zero },
                 original: Original::read(recipe)?,

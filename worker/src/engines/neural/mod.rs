@@ -1,6 +1,8 @@
 //! What networks that paint have in common: layers, noise by seed, and pixels as numbers.
 
 pub mod attention;
+pub mod bands;
+pub mod conv;
 pub mod lanes;
 pub mod layers;
 pub mod noise;

@@ -6,6 +6,8 @@ use std::{collections::HashMap, str::FromStr};
 
 use candle_core::{Device, Tensor};
 
+use crate::engines::neural::conv::Conv;
+
 /// First line of a `.param` file.
 const MAGIC: &str = "7767517";
 /// Tag of weights in half precision; 0 tags single precision.
@@ -32,19 +34,10 @@ pub enum Flaw {
 
 /// What a layer does.
 pub enum Layer {
-    /// A convolution with stride 1 that keeps the size.
-    Convolution {
-        /// `[out, in, side, side]`.
-        kernel: Tensor,
-        /// `[1, out, 1, 1]`.
-        bias: Tensor,
-        /// Pixels of zeros around.
-        padding: usize,
-        /// Slope below zero of what follows; nothing follows where it is 1.
-        slope: f64,
-    },
-    /// A slope below zero for each channel: `[1, channels, 1, 1]`.
-    PRelu(Tensor),
+    /// A convolution that keeps the size, with zeros beyond the border.
+    Convolution(Conv),
+    /// A slope below zero for each channel.
+    PRelu(Vec<f32>),
     /// Channels to pixels, this many times as many a side.
     PixelShuffle(usize),
     /// Nearest pixels, this many times as many a side.
@@ -92,7 +85,9 @@ impl Graph {
         }
         let mut nodes = Vec::new();
         for (line, text) in lines.skip(1).filter(|(_, text)| !text.is_empty()) {
-            nodes.extend(reader.node(text).map_err(|error| error.at(line))?);
+            if let Some(node) = reader.node(text).map_err(|error| error.at(line))? {
+                join(&mut nodes, node).map_err(|error| error.at(line))?;
+            }
         }
         let left = reader.weights.bin.len();
         if left > 0 {
@@ -103,6 +98,22 @@ impl Graph {
         let factor = factor.ok_or_else(|| flaw(2, "there is no layer".to_owned()))?;
         Ok(Self { nodes, blobs: reader.scale.len(), factor })
     }
+}
+
+/// Adds a node, or has the convolution before it do what it does.
+fn join(nodes: &mut Vec<Node>, node: Node) -> Result<(), Wrong> {
+    match (node, nodes.last_mut()) {
+        // Nobody else reads what it writes: for several, a network of ncnn has a layer that splits.
+        (
+            Node { layer: Layer::PRelu(slopes), inputs, outputs: ours },
+            Some(Node { layer: Layer::Convolution(before), outputs, .. }),
+        ) if inputs == *outputs => {
+            before.slope(&slopes)?;
+            *outputs = ours;
+        }
+        (node, _) => nodes.push(node),
+    }
+    Ok(())
 }
 
 fn flaw(line: usize, why: String) -> Flaw {
@@ -193,7 +204,7 @@ impl Reader<'_> {
             "Convolution" => self.convolution(settings, scale, channels)?,
             "PReLU" => {
                 settings.expect("0", channels)?;
-                (Layer::PRelu(self.weights.plain(channels)?), (scale, channels))
+                (Layer::PRelu(self.weights.singles(channels)?), (scale, channels))
             }
             "PixelShuffle" => {
                 let factor: usize = settings.get("0", 1)?;
@@ -229,13 +240,12 @@ impl Reader<'_> {
         channels: usize,
     ) -> Result<(Layer, (usize, usize)), Wrong> {
         let (out, side): (usize, usize) = (settings.get("0", 0)?, settings.get("1", 0)?);
-        let padding = side / 2;
         // Dilation, stride, padding and bias as every layer of these networks has them.
         settings.expect("2", 1)?;
         settings.expect("3", 1)?;
         settings.expect("5", 1)?;
-        if settings.get::<usize>("4", 0)? != padding || side.is_multiple_of(2) {
-            return Err(Wrong::Text(format!("a kernel of {side} pixels that keeps the size was expected")));
+        if settings.get::<usize>("4", 0)? != side / 2 || ![1, 3].contains(&side) {
+            return Err(Wrong::Text("a kernel of 1 or 3 pixels that keeps the size was expected".to_owned()));
         }
         settings.expect("6", out * channels * side * side)?;
         let slope = match settings.get("9", 0)? {
@@ -245,8 +255,8 @@ impl Reader<'_> {
             other => return Err(Wrong::Text(format!("activations of kind {other} are not known"))),
         };
         let kernel = self.weights.tagged(&[out, channels, side, side])?;
-        let bias = self.weights.plain(out)?;
-        Ok((Layer::Convolution { kernel, bias, padding, slope }, (scale, out)))
+        let then = (self.weights.singles(out)?, vec![slope as f32; out]);
+        Ok((Layer::Convolution(Conv::of(&kernel, Some(then))?), (scale, out)))
     }
 }
 
@@ -333,11 +343,7 @@ impl Weights<'_> {
         Ok(Tensor::from_vec(values, shape, self.device)?)
     }
 
-    /// One value a channel, in single precision.
-    fn plain(&mut self, count: usize) -> Result<Tensor, Flaw> {
-        Ok(Tensor::from_vec(self.singles(count)?, (1, count, 1, 1), self.device)?)
-    }
-
+    /// Values in single precision.
     fn singles(&mut self, count: usize) -> Result<Vec<f32>, Flaw> {
         let bytes = self.take(count * 4)?;
         Ok(bytes

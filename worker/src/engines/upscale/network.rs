@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
-use candle_core::{D, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 use super::ncnn::{Flaw, Graph, Layer, Node};
-use crate::engines::gpu;
+use crate::engines::{
+    gpu,
+    neural::{Edge, conv},
+};
 
 /// A network in memory.
 pub struct Network {
@@ -33,7 +36,7 @@ impl Network {
         self.graph.factor
     }
 
-    /// Enlarges pixels `[3, height, width]` from 0 to 1; nothing if `keep_on` says so between two layers.
+    /// Enlarges pixels `[height, width, 3]` from 0 to 1; nothing if `keep_on` says so between two layers.
     ///
     /// # Errors
     /// What the device says: most often that there is too little memory.
@@ -44,7 +47,7 @@ impl Network {
         keep_on: &dyn Fn() -> bool,
     ) -> Result<Option<Vec<f32>>> {
         let mut blobs: Vec<Option<Tensor>> = vec![None; self.graph.blobs];
-        blobs[0] = Some(Tensor::from_vec(pixels, (1, 3, height, width), &self.device)?);
+        blobs[0] = Some(Tensor::from_vec(pixels, (1, height, width, 3), &self.device)?);
         let mut readers = self.readers.clone();
         let mut last = 0;
         for node in &self.graph.nodes {
@@ -69,23 +72,10 @@ fn evaluate(node: &Node, blobs: &[Option<Tensor>]) -> Result<Tensor> {
     let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(|blob| blobs[*blob].as_ref()).collect();
     let first = *inputs.first().ok_or_else(|| candle_core::Error::Msg("a layer reads nothing".to_owned()))?;
     match &node.layer {
-        Layer::Convolution { kernel, bias, padding, slope } => {
-            let sum = first.conv2d(kernel, *padding, 1, 1, 1)?.broadcast_add(bias)?;
-            match *slope {
-                1.0 => Ok(sum),
-                slope => (sum.relu()? * (1.0 - slope))? + (sum * slope)?,
-            }
-        }
-        // The part above zero, and the slope times the rest.
-        Layer::PRelu(slope) => {
-            let above = first.relu()?;
-            let below = (first - &above)?;
-            above + below.broadcast_mul(slope)?
-        }
-        Layer::PixelShuffle(factor) => candle_nn::ops::pixel_shuffle(first, *factor),
-        Layer::Enlarge(factor) => {
-            first.upsample_nearest2d(first.dim(D::Minus2)? * factor, first.dim(D::Minus1)? * factor)
-        }
+        Layer::Convolution(conv) => conv.apply(first, Edge::Zero),
+        Layer::PRelu(slopes) => conv::sloped(first, &Tensor::new(slopes.as_slice(), first.device())?),
+        Layer::PixelShuffle(factor) => conv::shuffled(first, *factor),
+        Layer::Enlarge(factor) => conv::enlarged(first, *factor),
         Layer::Sum(factors) => {
             let mut sum = scaled(first, factors[0])?;
             for (input, factor) in inputs.iter().zip(factors).skip(1) {
@@ -93,7 +83,7 @@ fn evaluate(node: &Node, blobs: &[Option<Tensor>]) -> Result<Tensor> {
             }
             Ok(sum)
         }
-        Layer::Concat => Tensor::cat(&inputs, 1),
+        Layer::Concat => Tensor::cat(&inputs, 3),
         Layer::Split => Ok(first.clone()),
     }
 }

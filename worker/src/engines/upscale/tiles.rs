@@ -10,7 +10,9 @@ use crate::engine::EngineError;
 pub const TILE: u32 = 128;
 /// Pixels around it that the network sees too: as far as 18 convolutions of 3×3 reach, those of the compact networks.
 /// Deeper ones see further; what lies there hardly counts.
-pub const OVERLAP: u32 = 18;
+const OVERLAP: u32 = 18;
+/// Pixels beyond the picture that it sees, the same as those of its edge: as many as Real-ESRGAN's own tool adds.
+const BEYOND: u32 = 10;
 
 /// Enlarges a picture by the network's factor. `after_tile` gets the part done; nothing is given if `keep_on` says so.
 ///
@@ -37,17 +39,48 @@ pub(super) fn enlarge_by(
     let mut large = RgbImage::new(picture.width() * factor, picture.height() * factor);
     let (columns, rows) = (picture.width().div_ceil(side), picture.height().div_ceil(side));
     for tile in 0..columns * rows {
-        let (left, top) = (tile % columns * side, tile / columns * side);
-        let width = side.min(picture.width() - left);
-        let height = side.min(picture.height() - top);
-        let seen = (width + 2 * OVERLAP, height + 2 * OVERLAP);
-        let pixels = around(picture, (left, top), seen);
-        let made = network.run(pixels, (seen.0 as usize, seen.1 as usize), keep_on);
+        let across = Span::new(tile % columns * side, side, picture.width());
+        let down = Span::new(tile / columns * side, side, picture.height());
+        let pixels = seen(picture, &across, &down);
+        let size = (across.seen() as usize, down.seen() as usize);
+        let made = network.run(pixels, size, keep_on);
         let made = made.map_err(|error| trouble(&error))?.ok_or(EngineError::Cancelled)?;
-        keep(&made, seen, factor, &mut large, (left, top), (width, height));
+        keep(&made, factor, &mut large, &across, &down);
         after_tile((tile + 1) as f32 / (columns * rows) as f32);
     }
     Ok(large)
+}
+
+/// Where a tile lies along one side of the picture, in pixels before it is enlarged.
+struct Span {
+    /// Where it begins.
+    start: u32,
+    /// Pixels that are kept.
+    kept: u32,
+    /// Pixels seen before those, and behind them.
+    before: u32,
+    behind: u32,
+    /// Pixels of the picture's side.
+    all: u32,
+}
+
+impl Span {
+    fn new(start: u32, side: u32, all: u32) -> Self {
+        let kept = side.min(all - start);
+        let around = |within: u32| OVERLAP.min(within + BEYOND);
+        Self { start, kept, before: around(start), behind: around(all - start - kept), all }
+    }
+
+    /// How many pixels are seen.
+    fn seen(&self) -> u32 {
+        self.before + self.kept + self.behind
+    }
+
+    /// Which ones; beyond the picture, its last.
+    fn pixels(&self) -> impl Iterator<Item = u32> {
+        let (start, before, last) = (self.start, self.before, self.all - 1);
+        (start..start + self.seen()).map(move |at| at.saturating_sub(before).min(last))
+    }
 }
 
 fn trouble(error: &candle_core::Error) -> EngineError {
@@ -58,38 +91,21 @@ fn trouble(error: &candle_core::Error) -> EngineError {
     }
 }
 
-/// The pixels around a tile, channel by channel; beyond the picture, those of its edge.
-fn around(picture: &RgbImage, (left, top): (u32, u32), (width, height): (u32, u32)) -> Vec<f32> {
-    let within = |at: u32, length: u32| at.saturating_sub(OVERLAP).min(length - 1);
-    let mut pixels = Vec::with_capacity((width * height * 3) as usize);
-    for channel in 0..3 {
-        for y in top..top + height {
-            let y = within(y, picture.height());
-            let row = (left..left + width).map(|x| picture.get_pixel(within(x, picture.width()), y)[channel]);
-            pixels.extend(row.map(|value| f32::from(value) / 255.0));
-        }
-    }
-    pixels
+/// What the network sees of a tile: values from 0 to 1, each pixel's red, green and blue together.
+fn seen(picture: &RgbImage, across: &Span, down: &Span) -> Vec<f32> {
+    let row = |y| across.pixels().flat_map(move |x| picture.get_pixel(x, y).0);
+    down.pixels().flat_map(row).map(|value| f32::from(value) / 255.0).collect()
 }
 
 /// Puts the inner part of what was made into the large picture.
-fn keep(
-    made: &[f32],
-    seen: (u32, u32),
-    factor: u32,
-    large: &mut RgbImage,
-    (left, top): (u32, u32),
-    (width, height): (u32, u32),
-) {
-    let stride = (seen.0 * factor) as usize;
-    let plane = stride * (seen.1 * factor) as usize;
-    for y in 0..height * factor {
-        let row = (y + OVERLAP * factor) as usize * stride + (OVERLAP * factor) as usize;
-        for x in 0..width * factor {
-            let at = row + x as usize;
-            let value = |channel: usize| (made[at + channel * plane] * 255.0).round().clamp(0.0, 255.0) as u8;
-            let pixel = image::Rgb([value(0), value(1), value(2)]);
-            large.put_pixel(left * factor + x, top * factor + y, pixel);
+fn keep(made: &[f32], factor: u32, large: &mut RgbImage, across: &Span, down: &Span) {
+    let width = (across.seen() * factor) as usize;
+    for y in 0..down.kept * factor {
+        let row = (y + down.before * factor) as usize * width + (across.before * factor) as usize;
+        for x in 0..across.kept * factor {
+            let pixel = &made[3 * (row + x as usize)..][..3];
+            let pixel = [0, 1, 2].map(|channel| (pixel[channel] * 255.0).round().clamp(0.0, 255.0) as u8);
+            large.put_pixel(across.start * factor + x, down.start * factor + y, image::Rgb(pixel));
         }
     }
 }
