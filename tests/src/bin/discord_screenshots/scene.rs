@@ -60,7 +60,7 @@ impl Stage {
 
     /// A post with its pictures and buttons.
     pub async fn grid(&self) -> anyhow::Result<String> {
-        let post = self.imagine("two penguins in the snow --seed 7").await?;
+        let post = self.imagine("a blue cat next to two trees at night --seed 1").await?;
         Ok(self.page.messages("art", &[post]))
     }
 
