@@ -1,5 +1,5 @@
-//! Requests to pictures, side by side or in a batch: from noise, or from a picture with noise on it, in a few steps to a picture, which
-//! is then enlarged.
+//! Requests to pictures, side by side or in a batch: from noise, or from a picture with noise on it, in a few steps to a
+//! picture, which is then enlarged.
 
 use std::{
     ops::Range,
@@ -50,8 +50,8 @@ pub struct Job {
     pub context: RunContext,
 }
 
-/// Draws the results of jobs: on the CPU all pictures of all of them side by side, on a GPU all jobs, each in a batch. Each job has its own outcome; what is wrong with one before
-/// it begins is passed on.
+/// Draws the results of jobs: on the CPU all pictures of all of them side by side, on a GPU all jobs, each in a batch. Each job
+/// has its own outcome; what is wrong with one before it begins is passed on.
 ///
 /// # Errors
 /// [`EngineError::Input`] if the prompt is too long, [`EngineError::OutOfMemory`], [`EngineError::Cancelled`], and
