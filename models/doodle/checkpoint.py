@@ -1,8 +1,9 @@
 """What a training run leaves on disk: a checkpoint to go on from, and weights to draw with.
 
 Weights are the averaged network's, in parts that each stay below 16 MB: large matrices and kernels as bytes, 128 for 0, with a scale
-for each row as NAME.scale, the rest in half precision. Every part's header says the network's shape (`shape`, JSON), whether it was distilled (`stage`), after how many steps (`step`), and which things it knows
-(`things`, JSON; none where they are too many to be named).
+for each row as NAME.scale, the rest in half precision. Every part's header says the network's shape (`shape`, JSON), whether it was
+distilled (`stage`), after how many steps (`step`), and which things it knows (`things`, JSON; none where they are too many to be
+named).
 """
 
 import json

@@ -34,7 +34,7 @@ def flow_loss(model, picture, text, noise, time):
     return (found.float() - (picture - noise)).square().mean()
 
 
-def distil_chances(picture, generator, lean):
+def distil_chances(picture, generator):
     """What is left to chance in `distil_loss`: (noise, time, guidance)."""
     count, device = len(picture), picture.device
     noise = torch.randn(picture.shape, generator=generator, device=device)

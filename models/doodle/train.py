@@ -132,7 +132,6 @@ class Run:
     def advance(self, picture, text, pace):
         """One step with the rates times `pace`; its loss, still on the device."""
         generator = torch.Generator(self.device).manual_seed((self.given.seed * 1_000_003 + self.step) * self.others.count + self.others.rank)
-        chances = flow.flow_chances if self.given.stage == "flow" else flow.distil_chances
         pace = min(pace, (self.step + 1) / self.config.warmup)
         self.step += 1
         # At first the average follows closely, else it would remember how it began.
@@ -142,7 +141,11 @@ class Run:
             text = flow.stretched(text, len(picture), self.config.tokens)
         # Filled there: a copy would wait for all that the GPU has yet to do.
         paces = [torch.full((), value, device=self.device) for value in (pace, follows)]
-        return self.learn(*paces, picture, *text, *chances(picture, generator, self.config.lean))
+        if self.given.stage == "flow":
+            chances = flow.flow_chances(picture, generator, self.config.lean)
+        else:
+            chances = flow.distil_chances(picture, generator)
+        return self.learn(*paces, picture, *text, *chances)
 
     def learnt(self, pace, follows, picture, states, mask, *chances):
         """The step itself. Rates are multiplied with `pace`, and the average goes the share `follows` of its way."""

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::Edge;
 
 /// Places a side that a kernel covers.
-const KERNEL: usize = 3;
+pub const KERNEL: usize = 3;
 /// Numbers that the kernels of a band cover, at most: half a megabyte.
 const BAND: usize = 1 << 17;
 

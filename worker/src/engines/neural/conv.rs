@@ -6,11 +6,8 @@ use candle_nn::VarBuilder;
 
 use super::{
     Edge, Pass,
-    bands::{Banded, Kernel},
+    bands::{Banded, KERNEL, Kernel},
 };
-
-/// Side of a kernel that sees more than one place.
-const KERNEL: usize = 3;
 
 /// A convolution of 3×3 places, or of one.
 pub struct Conv(How);
