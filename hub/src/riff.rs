@@ -1,13 +1,11 @@
 //! Riffs: how a recipe follows from others. Which moves a model's results offer is read from its schema alone.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 
 use crate::{
     canonical::Digest,
     model::{ModelSpec, input},
-    prompt::Prompt,
+    prompt::{Params, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
     schema::{self, BadInput, Kind},
 };
@@ -98,8 +96,6 @@ pub enum BadRiff {
     #[error(transparent)]
     Input(#[from] BadInput),
 }
-
-type Params = BTreeMap<String, Value>;
 
 /// How much of a picture is painted anew when its own model enlarges it: details, and nothing that they are of.
 const REDRAWN: f64 = 0.3;

@@ -156,7 +156,7 @@ def train(given, config):
     names = [thing["name"] for thing in drawings.things]
     judge = Judge(config.shape.size, len(names)).to(device)
     optimiser = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=0.02)
-    batches = Batches(drawings, Tokens(given.data / "vocabulary.txt"), config, f"judge {given.seed}", kind="any")
+    batches = Batches(drawings, Tokens(), config, f"judge {given.seed}", kind="any")
     generator, turns, losses = torch.Generator(device).manual_seed(given.seed), Turns(given.lock), []
     for number, (arrays, _, _) in enumerate(DataLoader(batches, batch_size=None, sampler=range(10 ** 9), num_workers=given.workers)):
         spent = (time.monotonic() - STARTED) / 60 / given.minutes

@@ -1,8 +1,8 @@
-"""Makes all that training reads out of the packages, once, on a CPU: drawings, places, names and the text encoder.
+"""Makes all that training reads out of the packages, once, on a CPU: drawings, places and names.
 
     npm ci --ignore-scripts --prefix models/doodle && python models/doodle/prepare.py
 
-Writes models/doodle/data/prepared/: drawings.npz, things.json, encoder.safetensors and vocabulary.txt.
+Writes models/doodle/data/prepared/: drawings.npz and things.json.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import resvg_py
 from PIL import Image
 
 import backgrounds
-import encoder_files
 import pack
 import things
 from grammar import PLACES, STYLES
@@ -35,7 +34,6 @@ def main():
     found = things.things(given.modules / "emojibase-data")
     sprites, boxes, kept = drawings(found, given.modules / "@iconify-json")
     pack.write(given.out, np.stack(sprites), np.array(boxes), scenery(), kept)
-    encoder_files.write(given.out)
     for file in sorted(given.out.iterdir()):
         print(f"{file.stat().st_size:>12,} {file}")
 

@@ -20,7 +20,6 @@ from model import Doodle
 from text import Tokens, encoder
 
 HERE = Path(__file__).parent
-PREPARED = HERE / "data/prepared"
 FOLDER = HERE.parent.parent / "worker/tests/doodle"
 SHAPE = Shape(size=16, patch=2, channels=(16, 32), blocks=(1, 2), attends=1, head=16, embedding=32, text=64, text_blocks=1)
 WHOLE = Shape(size=32, patch=2, channels=(16, 32), blocks=(2, 2), attends=1, head=16, embedding=32, text_blocks=0)
@@ -61,8 +60,8 @@ def main():
         picture = flow.sample(network, noise, text, blank, STEPS, GUIDANCE, False)
     out |= {"guided_noise": noise, "guided_states": states, "guided_picture": picture}
     texts = [str(text) for text in np.load(HERE / "reference.npz")["texts"]]
-    ids, mask = Tokens(PREPARED / "vocabulary.txt").batch(texts, 64)
-    out["encoder_ids"], out["encoder_states"] = ids, encoder(PREPARED / "encoder.safetensors", "cpu")(ids, mask)
+    ids, mask = Tokens().batch(texts, 64)
+    out["encoder_ids"], out["encoder_states"] = ids, encoder("cpu")(ids, mask)
     about = {"texts": json.dumps(texts)}
     save_file({name: tensor.contiguous() for name, tensor in out.items()}, FOLDER / "references.safetensors", metadata=about)
 

@@ -20,7 +20,8 @@ from text import Tokens, encoder
 
 HERE = Path(__file__).parent
 WEIGHTS = HERE.parent.parent / "weights"
-BESIDE = ("minilm-l6-v2.safetensors", "minilm-l6-v2.txt", "realesr-animevideov3-x4.param", "realesr-animevideov3-x4.bin")
+READER = ("minilm-l6-v2-1-of-2.safetensors", "minilm-l6-v2-2-of-2.safetensors", "minilm-l6-v2.txt")
+UPSCALER = ("realesr-animevideov3-x4.param", "realesr-animevideov3-x4.bin")
 
 
 def main():
@@ -36,10 +37,10 @@ def main():
     config = CONFIGS[given.config]
     network = checkpoint.read(given.weights, given.config, "cpu")[0] if given.weights else Doodle(config.shape).eval()
     checkpoint.export(given.out, "doodle", network, 0, "distil")
-    for name in BESIDE[:2] if given.plain else BESIDE:
+    for name in READER if given.plain else READER + UPSCALER:
         (given.out / name).unlink(missing_ok=True)
         (given.out / name).symlink_to(WEIGHTS / name)
-    tokens, reader = Tokens(WEIGHTS / BESIDE[1]), encoder(WEIGHTS / BESIDE[0], "cpu")
+    tokens, reader = Tokens(), encoder("cpu")
     noise = torch.randn(1, 3, config.shape.size, config.shape.size)
     for layout in (torch.contiguous_format, torch.channels_last):
         network.to(memory_format=layout)

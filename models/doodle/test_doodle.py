@@ -17,6 +17,7 @@ import colours
 import compose
 import evaluate
 import flow
+import encoder_files
 import grammar
 import muon
 import pack
@@ -186,13 +187,13 @@ class Words(unittest.TestCase):
     def test_token_states_are_those_of_transformers(self):
         reference = np.load(HERE / "reference.npz")
         texts = [str(text) for text in reference["texts"]]
-        ids, mask = Tokens(PREPARED / "vocabulary.txt").batch(texts, 64)
+        ids, mask = Tokens().batch(texts, 64)
         self.assertEqual(ids.tolist(), reference["ids"].tolist())
         wanted = torch.from_numpy(reference["states"]).float()[mask]
-        published = encoder(HERE / "data/encoder/model.safetensors", "cpu")(ids, mask)[mask]
+        published = encoder("cpu", encoder_files.published())(ids, mask)[mask]
         # The reference is in half precision.
         self.assertLess((published - wanted).abs().max().item(), 2e-3)
-        small = encoder(PREPARED / "encoder.safetensors", "cpu")(ids, mask)[mask]
+        small = encoder("cpu")(ids, mask)[mask]
         self.assertGreater(torch.nn.functional.cosine_similarity(small, wanted).min().item(), 0.99)
 
 

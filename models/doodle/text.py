@@ -9,9 +9,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import nn
 
+import checkpoint
+
+HERE = Path(__file__).parent
+NAME = "minilm-l6-v2"
+WEIGHTS = HERE / "weights"
+VOCABULARY = WEIGHTS / f"{NAME}.txt"
 WIDTH, HEADS, LAYERS, INNER = 384, 12, 6, 1536
 PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
 LONGEST_WORD = 100
@@ -20,7 +25,7 @@ LONGEST_WORD = 100
 class Tokens:
     """Uncased WordPiece, as BERT's: lower case without accents, punctuation apart, longest pieces first."""
 
-    def __init__(self, vocabulary):
+    def __init__(self, vocabulary=VOCABULARY):
         self.ids = {piece: index for index, piece in enumerate(Path(vocabulary).read_text().split("\n")) if piece}
 
     def __call__(self, text, limit):
@@ -97,13 +102,10 @@ PUBLISHED = (
 )
 
 
-def encoder(file, device):
-    """The encoder from a file of the published weights, or of them as int8 with scales (encoder_files.py), frozen."""
-    given, state = load_file(file), {}
-    for name, tensor in given.items():
-        if name.endswith(".scale") or "pooler" in name or "position_ids" in name:
-            continue
-        tensor = tensor.float() * given.get(f"{name}.scale", 1.0)
+def encoder(device, given=None):
+    """The encoder of what encoder_files.py wrote, or of tensors under their published names, frozen."""
+    state = {}
+    for name, tensor in (given or checkpoint.parts(WEIGHTS, NAME)[0]).items():
         for theirs, ours in PUBLISHED:
             name = name.replace(theirs, ours)
         state[name] = tensor

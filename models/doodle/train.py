@@ -73,9 +73,9 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(given.seed)
         drawings = Drawings(given.data, self.config)
-        self.tokens = Tokens(given.data / "vocabulary.txt")
+        self.tokens = Tokens()
         self.canvas = Canvas(drawings.sprites, drawings.scenery, self.config.shape.size, self.device)
-        self.encoder = encoder(given.data / "encoder.safetensors", self.device)
+        self.encoder = encoder(self.device)
         self.network = Doodle(self.config.shape).to(self.device, memory_format=torch.channels_last)
         self.step = 0
         self.begin()

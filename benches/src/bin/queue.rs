@@ -37,6 +37,8 @@ const JOBS: usize = 5_000;
 /// Steps at once, and connections of each.
 const AT_ONCE: usize = 16;
 const MEMBERS: usize = 200;
+/// Jobs that members finish in a period of their allowances.
+const A_DAY: u64 = 10_000;
 /// What leases last.
 const LEASE_MS: i64 = 15_000;
 const MODEL_WORKERS: usize = 16;
@@ -258,9 +260,10 @@ impl Community {
         Ok(())
     }
 
-    /// Fills the store with jobs that are over, as the loop leaves them. Foreign keys are not checked meanwhile, which takes longer
+    /// Fills the store with jobs that are over, as the loop leaves them, of all members and many days. Foreign keys are not checked meanwhile, which takes longer
     /// than all the rest.
     fn store_finished(&self, server: &Server, from: u64, to: u64) -> anyhow::Result<()> {
+        let members = "(SELECT array_agg(id) AS members FROM member) AS everyone";
         let sql = format!(
             "SET session_replication_role = replica;
              INSERT INTO recipe (id, body, model, created_at)
@@ -268,11 +271,12 @@ impl Community {
                         generate_series({from}, {to} - 1) AS n;
              INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms, attempt,
                               expires_at, worker, created_at, leased_at, finished_at, cost_ms)
-                 SELECT '00' || n, 'r' || n, model, member, channel, 'succeeded', 1, n, n + 1, 1000, 1, 0, 'w0', 0, 0, 0, 1000
-                 FROM (SELECT model, member, channel FROM job LIMIT 1) AS one, generate_series({from}, {to} - 1) AS n;
+                 SELECT '00' || n, 'r' || n, model, members[n % {MEMBERS} + 1], channel, 'succeeded', 1, n, n + 1, 1000, 1, 0, 'w0',
+                        0, 0, 0, 1000
+                 FROM (SELECT model, channel FROM job LIMIT 1) AS one, {members}, generate_series({from}, {to} - 1) AS n;
              INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
-                 SELECT member, 0, '00' || n, kind, sum, 0
-                 FROM (SELECT member FROM job LIMIT 1) AS one, generate_series({from}, {to} - 1) AS n,
+                 SELECT members[n % {MEMBERS} + 1], n / {A_DAY}, '00' || n, kind, sum, 0
+                 FROM {members}, generate_series({from}, {to} - 1) AS n,
                       (VALUES ('reserve', -1000), ('settle', 0)) AS of (kind, sum);
              ANALYZE"
         );

@@ -13,7 +13,7 @@ use crate::{
     admission::Refusal,
     canonical::Digest,
     model::{Media, ModelSpec},
-    prompt::{Defaults, Draft},
+    prompt::{self, BadPrompt, Defaults, Draft, Params, Prompt},
     seam::Millis,
     store::{KnownModel, StoreError},
 };
@@ -116,6 +116,27 @@ impl Catalogue {
                 Err(Refusal::NoModel { command: draft.command.as_str() })
             }
         }
+    }
+
+    /// The prompt and the inputs of a draft. Where the model lacks a flag, the refusal names another that has it.
+    pub fn resolve(
+        &self,
+        draft: &Draft,
+        model: &KnownModel,
+        ground: &Ground,
+    ) -> Result<(Prompt, Params), BadPrompt> {
+        draft.resolve(&model.spec).map_err(|mut refusal| {
+            if let BadPrompt::UnknownFlag { flag, nearest, .. } = &mut refusal {
+                let other = self.first_choice(|other| {
+                    let could = makes(other, model.spec.media) && self.is_served(other);
+                    could && ground.check_model(&other.spec).is_ok() && prompt::has_flag(&other.spec, flag)
+                });
+                if let Some(KnownModel { spec: ModelSpec { name, .. }, .. }) = other {
+                    *nearest = format!(" ({name} has it: add --model {name}).");
+                }
+            }
+            refusal
+        })
     }
 
     /// Of those that fit: one that a present worker serves before others, in the settings' order, then by name.

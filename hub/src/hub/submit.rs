@@ -10,7 +10,7 @@ use crate::{
     canonical::Digest,
     job::{Job, Lane},
     model::{Media, ModelSpec, input},
-    prompt::{self, Defaults, Draft, Prompt},
+    prompt::{self, Defaults, Params, Prompt},
     recipe::{Move, Origin, Parent, Recipe},
     riff::{self, BadRiff, Enlarging, Pan, Strength},
     schema,
@@ -80,7 +80,8 @@ impl Hub {
         for mut draft in prompt::parse_line(line)? {
             let model = catalogue.choose(&draft, defaults.model.as_deref(), &ground)?;
             draft.add(&defaults, &model.spec);
-            recipes.push((self.complete_draft(&draft, model, None)?, model.clone()));
+            let typed = catalogue.resolve(&draft, model, &ground)?;
+            recipes.push((self.recipe_of(typed, model, None)?, model.clone()));
         }
         self.enqueue(ask, &ground, recipes).await
     }
@@ -227,12 +228,10 @@ impl Hub {
         let mut recipes = Vec::new();
         for draft in prompt::parse_line(line)? {
             let model = catalogue.choose(&draft, None, ground)?;
-            let made_by = match draft.resolve(&model.spec)?.0 == parent.prompt {
-                true => Move::Fork,
-                false => Move::Remix,
-            };
+            let typed = catalogue.resolve(&draft, model, ground)?;
+            let made_by = if typed.0 == parent.prompt { Move::Fork } else { Move::Remix };
             let origin = Origin { made_by, parents: vec![request.parent.clone()] };
-            recipes.push((self.complete_draft(&draft, model, Some((origin, parent)))?, model.clone()));
+            recipes.push((self.recipe_of(typed, model, Some((origin, parent)))?, model.clone()));
         }
         Ok(recipes)
     }
@@ -273,13 +272,12 @@ impl Hub {
         }
     }
 
-    fn complete_draft(
+    fn recipe_of(
         &self,
-        draft: &Draft,
+        (prompt, mut params): (Prompt, Params),
         model: &KnownModel,
         origin: Option<(Origin, &Recipe)>,
     ) -> Result<Recipe, Refusal> {
-        let (prompt, mut params) = draft.resolve(&model.spec)?;
         self.draw_seed(&mut params, &model.spec);
         if let Some((_, parent)) = origin.as_ref().filter(|(_, parent)| parent.model == model.digest) {
             riff::keep_hidden(&mut params, parent, &model.spec);

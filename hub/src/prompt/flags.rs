@@ -14,7 +14,8 @@ use crate::{
     schema::{self, Field, Kind},
 };
 
-type Params = BTreeMap<String, Value>;
+/// Inputs by name.
+pub type Params = BTreeMap<String, Value>;
 
 impl Draft {
     /// Reads the flags by a model's schema: the prompt, and every input with defaults filled in. The seed is there only
@@ -224,6 +225,12 @@ pub(super) fn fit(fields: &[Field], typed: &Typed, spec: &ModelSpec) -> Result<(
     if left.is_empty() { Ok(()) } else { Err(BadPrompt::NotFlags(left)) }
 }
 
+/// Whether a model has a flag.
+pub fn has_flag(spec: &ModelSpec, flag: &str) -> bool {
+    let fields = schema::fields(spec);
+    find(&fields, flag).is_some() || (flag == RATIO && takes_ratio(&fields))
+}
+
 fn unknown(fields: &[Field], typed: &Typed, spec: &ModelSpec) -> BadPrompt {
     let mut known: Vec<&str> = fields.iter().map(|field| field.flag.as_str()).collect();
     if takes_ratio(fields) {
@@ -232,7 +239,9 @@ fn unknown(fields: &[Field], typed: &Typed, spec: &ModelSpec) -> BadPrompt {
     known.push("model");
     let names =
         fields.iter().flat_map(|field| &field.aliases).map(String::as_str).chain(known.iter().copied());
+    // Nobody mistypes a single letter.
     let nearest = names
+        .filter(|name| name.len() > 1)
         .map(|name| (strsim::jaro_winkler(name, &typed.name), name))
         .max_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal))
         .filter(|(likeness, _)| *likeness > 0.7);

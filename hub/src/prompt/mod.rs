@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use defaults::Defaults;
-pub use flags::{compose, render, typed_flag, written};
+pub use flags::{Params, compose, has_flag, render, typed_flag, written};
 pub use line::{Command, Draft, parse_line};
 
 /// The longest prompt accepted, in characters. Midjourney's own limit is 6,000; nobody reads more.
@@ -70,7 +70,7 @@ pub enum BadPrompt {
         flag: String,
         /// The model's name.
         model: String,
-        /// `: did you mean --seed?`, or a full stop.
+        /// `: did you mean --seed?`, which other model has it, or a full stop.
         nearest: String,
         /// All flags.
         known: String,

@@ -141,6 +141,20 @@ async fn a_mature_model_is_there_only_in_channels_for_adults() {
 }
 
 #[tokio::test]
+async fn a_flag_that_another_model_has_is_refused_with_its_name() {
+    let mut plain = ModelSpec { name: "doodle".into(), ..painter() };
+    let inputs = plain.schema["properties"].as_object_mut().unwrap();
+    inputs.retain(|name, _| name != "negative_prompt" && name != "width");
+    let (community, alice, maud) = with(&[plain, painter()]).await;
+    let refused = async |line: &str| community.submit(&alice, line).await.unwrap_err().to_string();
+    insta::assert_snapshot!(refused("a pond --no fog").await, @"There is no flag --no for doodle (painter has it: add --model painter). Its flags: --n --cfg --height --sampler --seed --steps --stop --tile --model.");
+    insta::assert_snapshot!(refused("a pond --ar 2:1").await, @"There is no flag --ar for doodle (painter has it: add --model painter). Its flags: --n --cfg --height --sampler --seed --steps --stop --tile --model.");
+    community.job(&alice, "a pond --no fog --model painter").await;
+    community.act(&maud, Act::PauseModel { model: "painter".into() }).await;
+    insta::assert_snapshot!(refused("a pond --no fog").await, @"There is no flag --no for doodle. Its flags: --n --cfg --height --sampler --seed --steps --stop --tile --model.");
+}
+
+#[tokio::test]
 async fn preferences_fill_what_a_line_leaves_open() {
     let sketcher = ModelSpec { name: "sketcher".into(), ..painter() };
     let (community, alice, _) = with(&[painter(), sketcher.clone(), writer()]).await;

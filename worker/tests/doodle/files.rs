@@ -1,4 +1,4 @@
-//! A folder with doodle: a network of random weights from `models/doodle/reference.py`, and the encoder that `./test` fetches.
+//! A folder with doodle: a network of random weights from `models/doodle/reference.py`, and the encoder that comes with Riff.
 
 use std::{os::unix::fs::symlink, path::PathBuf, sync::Arc};
 
@@ -6,7 +6,8 @@ use riff_worker::{engine::Engine, engines::doodle};
 use tempfile::TempDir;
 
 /// The parts of its text encoder.
-const ENCODER: [&str; 2] = ["minilm-l6-v2.safetensors", "minilm-l6-v2.txt"];
+const ENCODER: [&str; 3] =
+    ["minilm-l6-v2-1-of-2.safetensors", "minilm-l6-v2-2-of-2.safetensors", "minilm-l6-v2.txt"];
 
 /// All that it needs.
 pub fn folder() -> TempDir {
@@ -23,9 +24,7 @@ pub fn folder_of(network: &str) -> TempDir {
     )
     .unwrap();
     for name in ENCODER {
-        let weights = here.join("../weights").join(name);
-        assert!(weights.exists(), "{} is missing: run ./test once, it fetches it", weights.display());
-        symlink(weights, folder.path().join(name)).unwrap();
+        symlink(here.join("../models/doodle/weights").join(name), folder.path().join(name)).unwrap();
     }
     folder
 }

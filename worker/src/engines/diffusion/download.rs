@@ -51,7 +51,8 @@ pub struct Wanted {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum State {
     Idle,
-    Running { done: usize, all: usize },
+    /// With the sentence that says how far.
+    Running(String),
     Failed(String),
 }
 
@@ -74,22 +75,31 @@ impl Drop for Download {
 }
 
 impl Download {
+    /// How far it is, while it is under way. What the cache has meanwhile changes with every file.
+    pub fn under_way(&self) -> Option<EngineError> {
+        match &*self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Running(said) => Some(EngineError::Unavailable(said.clone())),
+            State::Idle | State::Failed(_) => None,
+        }
+    }
+
     /// Says how far it is, and begins it if it is not under way. After a failure, that is told once.
     pub fn go_on(&self, wanted: Wanted) -> EngineError {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = wanted.repository.id.clone();
-        match std::mem::replace(&mut *state, State::Running { done: 0, all: 0 }) {
+        let said = match std::mem::replace(&mut *state, State::Idle) {
             State::Failed(why) => {
-                *state = State::Idle;
+                let id = &wanted.repository.id;
                 return EngineError::Unavailable(format!("{id} cannot be downloaded: {why}"));
             }
-            State::Idle => self.begin(wanted),
-            running @ State::Running { .. } => *state = running,
-        }
-        let State::Running { done, all } = *state else {
-            return EngineError::Unavailable(format!("{id} is not here"));
+            State::Idle => {
+                let said = progress(&wanted.repository.id, 0, 0);
+                self.begin(wanted);
+                said
+            }
+            State::Running(said) => said,
         };
-        EngineError::Unavailable(format!("{id} is being downloaded: {done} of {all} files are here"))
+        *state = State::Running(said.clone());
+        EngineError::Unavailable(said)
     }
 
     fn begin(&self, wanted: Wanted) {
@@ -99,7 +109,7 @@ impl Download {
             let id = wanted.repository.id.clone();
             tracing::info!(repository = id, "download begins");
             let mut told = |done, all| {
-                set(State::Running { done, all });
+                set(State::Running(progress(&id, done, all)));
                 !stopped.load(Ordering::Relaxed)
             };
             match fetch(&wanted, &mut told) {
@@ -111,6 +121,10 @@ impl Download {
             }
         });
     }
+}
+
+fn progress(id: &str, done: usize, all: usize) -> String {
+    format!("{id} is being downloaded: {done} of {all} files are here")
 }
 
 /// Why a download ended early.

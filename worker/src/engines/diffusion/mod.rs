@@ -143,6 +143,9 @@ impl DiffusionEngine {
 #[async_trait]
 impl Engine for DiffusionEngine {
     async fn discover(&self) -> Result<Vec<ModelSpec>, EngineError> {
+        if let Some(said) = self.download.under_way() {
+            return Err(said);
+        }
         let settings = self.settings.clone();
         let opened = blocking(move || Ok(Checkpoint::open(&settings))).await?;
         let checkpoint = opened.map_err(|flaw| self.missing(flaw))?;

@@ -5,6 +5,7 @@
 mod draw;
 mod model;
 mod network;
+mod parts;
 mod request;
 mod text;
 

@@ -1,7 +1,7 @@
 //! The text encoder all-MiniLM-L6-v2 (Apache-2.0, <https://huggingface.co/sentence-transformers/all-MiniLM-L6-v2>), a BERT of
 //! six layers: <https://arxiv.org/abs/1810.04805>.
 
-use std::{collections::HashMap, path::Path};
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Error, Result, Tensor};
 use candle_nn::{Embedding, LayerNorm, Linear, Module, VarBuilder, embedding, layer_norm, linear};
@@ -10,10 +10,8 @@ use tokenizers::{
     pre_tokenizers::bert::BertPreTokenizer,
 };
 
-use crate::engines::{
-    diffusion::weights::Safetensors,
-    neural::{Pass, attention},
-};
+use super::parts;
+use crate::engines::neural::{Pass, attention};
 
 const WIDTH: usize = 384;
 const HEADS: usize = 12;
@@ -36,24 +34,19 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Reads the published weights and the vocabulary beside them.
+    /// Reads the parts of the weights, under their published names, and the vocabulary.
     ///
     /// # Errors
     /// With a sentence that names the file.
-    pub fn open(weights: &Path, vocabulary: &Path, device: &Device) -> Result<Self> {
-        let name = |path: &Path, error: &dyn std::fmt::Display| {
-            Error::Msg(format!("{} cannot be used: {error}", path.display()))
-        };
-        let tokens = tokens(vocabulary).map_err(|error| name(vocabulary, &error))?;
-        let file = Safetensors::open(weights).map_err(|flaw| Error::Msg(flaw.to_string()))?;
-        let mut tensors = HashMap::new();
-        for name in file.names() {
-            let tensor = file.tensor(name)?;
-            let is_matrix = tensor.rank() == 2 && name.ends_with(".weight");
-            tensors.insert(name.to_owned(), if is_matrix { rounded(&tensor)? } else { tensor });
-        }
-        Self::new(tokens, VarBuilder::from_tensors(tensors, DType::F32, device))
-            .map_err(|error| name(weights, &error))
+    pub fn open(
+        weights: &[PathBuf],
+        vocabulary: &Path,
+        device: &Device,
+    ) -> std::result::Result<Self, String> {
+        let tokens = tokens(vocabulary)
+            .map_err(|error| format!("{} cannot be used: {error}", vocabulary.display()))?;
+        Self::new(tokens, VarBuilder::from_tensors(parts::tensors(weights)?, DType::F32, device))
+            .map_err(|error| format!("the text encoder cannot be used: {error}"))
     }
 
     fn new(tokens: Tokenizer, vb: VarBuilder) -> Result<Self> {
@@ -110,12 +103,6 @@ fn tokens(vocabulary: &Path) -> tokenizers::Result<Tokenizer> {
     tokens.with_normalizer(Some(BertNormalizer::new(true, true, Some(true), true)));
     tokens.with_pre_tokenizer(Some(BertPreTokenizer));
     Ok(tokens)
-}
-
-/// A matrix as doodle was trained with it: each row in 127 steps of its largest number.
-fn rounded(matrix: &Tensor) -> Result<Tensor> {
-    let scale = (matrix.abs()?.max_keepdim(1)?.maximum(1e-12)? / 127.0)?;
-    matrix.broadcast_div(&scale)?.round()?.broadcast_mul(&scale)
 }
 
 struct Layer {

@@ -1,12 +1,12 @@
-//! Convolutions of pictures whose channels lie last, (batch, rows, columns, channels): what a kernel covers is laid side by side, so
-//! that large matrix products do the rest. On a processor that is faster than with channels first.
+//! Convolutions of pictures whose channels lie last, (batch, rows, columns, channels), so that large matrix products do most of them.
+//! On a processor that is faster than with channels first.
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{
     Edge, Pass,
-    bands::{Banded, KERNEL, Kernel},
+    winograd::{KERNEL, Kernel},
 };
 
 /// A convolution of 3×3 places, or of one.
@@ -14,8 +14,8 @@ pub struct Conv(How);
 
 enum How {
     /// Of 3×3 places, on a processor.
-    Bands(Kernel),
-    /// In one matrix product.
+    Squares(Kernel),
+    /// In one matrix product, of what kernels cover laid side by side.
     Product {
         /// (covered × from, to).
         weight: Tensor,
@@ -59,7 +59,7 @@ impl Conv {
         if kernel == KERNEL && weight.device().is_cpu() {
             let (bias, slopes) = then.unwrap_or_else(|| (vec![0.0; to], vec![1.0; to]));
             let weight: Vec<f32> = weight.flatten_all()?.to_vec1()?;
-            return Ok(Self(How::Bands(Kernel::new(&weight, bias, slopes)?)));
+            return Ok(Self(How::Squares(Kernel::new(&weight, bias, slopes).map_err(Error::wrap)?)));
         }
         let there = |numbers: Vec<f32>| Tensor::new(numbers, weight.device());
         let then =
@@ -75,7 +75,7 @@ impl Conv {
     /// Those of the device.
     pub fn slope(&mut self, new: &[f32]) -> Result<()> {
         match &mut self.0 {
-            How::Bands(kernel) => kernel.slopes.iter_mut().zip(new).for_each(|(slope, new)| *slope *= new),
+            How::Squares(kernel) => kernel.slopes.iter_mut().zip(new).for_each(|(slope, new)| *slope *= new),
             How::Product { weight, then, .. } => {
                 let new = Tensor::new(new, weight.device())?;
                 *then = Some(match then.take() {
@@ -102,7 +102,7 @@ impl Conv {
     /// Those of the device.
     pub fn apply(&self, x: &Tensor, edge: Edge) -> Result<Tensor> {
         match &self.0 {
-            How::Bands(kernel) => banded(x, kernel, edge, 1),
+            How::Squares(kernel) => x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, edge }),
             How::Product { weight, kernel: 1, then } => product(x, weight, then.as_ref()),
             How::Product { weight, then, .. } => {
                 let (_, rows, columns, _) = x.dims4()?;
@@ -121,12 +121,22 @@ impl Conv {
     /// As [`Self::forward`].
     pub fn halve(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         pass.check()?;
-        let (weight, then) = match &self.0 {
-            How::Bands(kernel) => return banded(x, kernel, pass.edge, 2),
-            How::Product { weight, then, .. } => (weight, then),
-        };
         let (batch, rows, columns, from) = x.dims4()?;
         let (rows, columns) = (rows / 2, columns / 2);
+        let (weight, then) = match &self.0 {
+            How::Squares(_) => {
+                // There are few of these: to make all and keep a quarter costs less than a way of their own.
+                let all = self.apply(x, pass.edge)?;
+                let all = all.reshape(vec![batch, rows, 2, columns, 2, all.dim(3)?])?;
+                return all.narrow(2, 0, 1)?.narrow(4, 0, 1)?.contiguous()?.reshape((
+                    batch,
+                    rows,
+                    columns,
+                    (),
+                ));
+            }
+            How::Product { weight, then, .. } => (weight, then),
+        };
         let around = around(x, pass.edge)?.reshape(vec![batch, rows + 1, 2, columns + 1, 2, from])?;
         let seen = each(|down, across| {
             let part = around.narrow(1, down / 2, rows)?.narrow(2, down % 2, 1)?;
@@ -137,8 +147,27 @@ impl Conv {
     }
 }
 
-fn banded(x: &Tensor, kernel: &Kernel, edge: Edge, stride: usize) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&Banded { kernel, edge, stride })
+/// What a kernel does with pictures: (batch, rows, columns, from) to (batch, rows, columns, to).
+struct Convolved<'a> {
+    kernel: &'a Kernel,
+    edge: Edge,
+}
+
+impl CustomOp1 for Convolved<'_> {
+    fn name(&self) -> &'static str {
+        "convolution in squares"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, rows, columns, from) = layout.shape().dims4()?;
+        let (start, end) = layout
+            .contiguous_offsets()
+            .ok_or_else(|| Error::Msg("what is convolved has to lie in one piece".to_owned()))?;
+        let pictures = &storage.as_slice::<f32>()?[start..end];
+        let made = self.kernel.convolve(pictures, (rows, columns, from), self.edge).map_err(Error::wrap)?;
+        let to = made.len() / (batch * rows * columns).max(1);
+        Ok((CpuStorage::F32(made), Shape::from((batch, rows, columns, to))))
+    }
 }
 
 fn product(seen: &Tensor, weight: &Tensor, then: Option<&Then>) -> Result<Tensor> {

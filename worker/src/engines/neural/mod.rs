@@ -1,7 +1,6 @@
 //! What networks that paint have in common: layers, noise by seed, and pixels as numbers.
 
 pub mod attention;
-pub mod bands;
 pub mod conv;
 pub mod lanes;
 pub mod layers;
@@ -10,6 +9,7 @@ pub mod original;
 pub mod pixels;
 pub mod progress;
 pub mod view;
+pub mod winograd;
 
 use candle_core::{Error, Result};
 
