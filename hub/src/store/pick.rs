@@ -16,6 +16,9 @@ use crate::{
 /// How many jobs of the line are looked at for each that may run together.
 const LOOKED_AT: u32 = 8;
 
+/// A job that was queued less than this before woke a worker then, which is about to take it. In milliseconds.
+const JUST_NOW: Millis = 1_000;
+
 /// What a worker looks for.
 #[derive(Debug)]
 pub struct Search<'a> {
@@ -160,15 +163,16 @@ impl Heads {
 }
 
 impl Store {
-    /// Of these versions, those that a job waits for which can be given now.
+    /// Of these versions, those that a job waits for which can be given now, and which was not queued just now.
     pub async fn waiting_of(&self, models: &[Digest], now: Millis) -> Result<Vec<Digest>, StoreError> {
         let waiting: Vec<String> = scalars!(
             self.read,
             "SELECT value FROM json_each($1) AS wanted
              WHERE EXISTS (SELECT 1 FROM job WHERE model = wanted.value AND state = 'queued'
-                           AND not_before <= $2 AND expires_at > $2)",
+                           AND not_before <= $2 AND expires_at > $2 AND (created_at <= $3 OR not_before > 0))",
             canonical::to_string(&models),
-            now
+            now,
+            now - JUST_NOW
         )?;
         Ok(waiting.iter().filter_map(|text| text.parse().ok()).collect())
     }

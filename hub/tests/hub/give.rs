@@ -70,6 +70,26 @@ async fn a_worker_that_waits_is_woken_for_a_job_whose_time_has_come() {
 }
 
 #[tokio::test]
+async fn who_waits_is_not_woken_for_a_job_that_was_queued_just_now_and_woke_somebody() {
+    let community = Community::new().await;
+    community.hello("w", &[painter()]).await;
+    community.job(&community.member("alice").await, "a lighthouse").await;
+    let left_over = async || {
+        let now = community.hub.seam.now();
+        community.hub.store.waiting_of(&[painter().digest()], now).await.unwrap()
+    };
+    assert_eq!(left_over().await, []);
+    community.pass(1).await;
+    assert_eq!(left_over().await, [painter().digest()]);
+    let lease = community.lease("w").await.unwrap();
+    assert_eq!(left_over().await, []);
+    community.fail("w", &lease, true).await.unwrap();
+    assert_eq!(left_over().await, [], "it waits for 2 s");
+    community.pass(2).await;
+    assert_eq!(left_over().await, [painter().digest()], "nobody was woken for it");
+}
+
+#[tokio::test]
 async fn a_job_that_is_given_back_is_first_in_line_again_and_nobody_is_blamed() {
     let community = Community::with(|settings| settings.max_attempts = 2).await;
     community.hello("w", &[painter()]).await;
