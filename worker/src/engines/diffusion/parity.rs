@@ -274,7 +274,10 @@ fn every_sampler_goes_the_way_of_diffusers() {
 fn version_2_goes_the_way_of_diffusers() {
     let tiny = Tiny::open("sd21");
     for (name, sampler) in Sampler::ALL {
-        tiny.check(&format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
+        // Heun's way makes much of little here: torch with channels last goes 0.005 astray from torch with channels first, and 0.003
+        // if the last digit of the noise is another.
+        let tolerance = if name == "heun" { 10.0 * TOLERANCE } else { TOLERANCE };
+        tiny.check_within(tolerance, &format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
     }
     let changes = [("rescale_betas_zero_snr", json!(true)), ("timestep_spacing", json!("trailing"))];
     let trained = Some(tiny.training(&changes));

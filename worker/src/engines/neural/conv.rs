@@ -3,6 +3,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Error, Layout, Result, Shape, Tensor};
 use candle_nn::VarBuilder;
+use rayon::prelude::*;
 
 use super::{
     Edge, Pass,
@@ -55,12 +56,26 @@ impl Conv {
     /// # Errors
     /// Those of the device.
     pub fn of(weight: &Tensor, then: Option<(Vec<f32>, Vec<f32>)>) -> Result<Self> {
-        let (to, from, kernel, _) = weight.dims4()?;
+        let (to, _, kernel, _) = weight.dims4()?;
         if kernel == KERNEL && weight.device().is_cpu() {
             let (bias, slopes) = then.unwrap_or_else(|| (vec![0.0; to], vec![1.0; to]));
-            let weight: Vec<f32> = weight.flatten_all()?.to_vec1()?;
-            return Ok(Self(How::Squares(Kernel::new(&weight, bias, slopes).map_err(Error::wrap)?)));
+            return Ok(Self(How::Squares(Kernel::new(&numbers(weight)?, bias, slopes)?)));
         }
+        Self::in_products(weight, then)
+    }
+
+    /// One of 3×3 places on a processor, with a bias (to,), for networks whose results are gone on with many times: [`Kernel::exact`].
+    ///
+    /// # Errors
+    /// If the weights have another shape.
+    pub fn exact(weight: &Tensor, bias: &Tensor) -> Result<Self> {
+        let bias = numbers(bias)?;
+        let slopes = vec![1.0; bias.len()];
+        Ok(Self(How::Squares(Kernel::exact(&numbers(weight)?, bias, slopes)?)))
+    }
+
+    fn in_products(weight: &Tensor, then: Option<(Vec<f32>, Vec<f32>)>) -> Result<Self> {
+        let (to, from, kernel, _) = weight.dims4()?;
         let there = |numbers: Vec<f32>| Tensor::new(numbers, weight.device());
         let then =
             then.map(|(bias, slopes)| Ok::<_, Error>(Then { bias: there(bias)?, slopes: there(slopes)? }));
@@ -93,24 +108,34 @@ impl Conv {
     /// Those of the device, and that of `pass`.
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         pass.check()?;
-        self.apply(x, pass.edge)
-    }
-
-    /// As [`Self::forward`], for who looks elsewhere whether anybody still wants the result.
-    ///
-    /// # Errors
-    /// Those of the device.
-    pub fn apply(&self, x: &Tensor, edge: Edge) -> Result<Tensor> {
         match &self.0 {
-            How::Squares(kernel) => x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, edge }),
+            How::Squares(kernel) => {
+                x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, pass, order: Order::ChannelsLast })
+            }
             How::Product { weight, kernel: 1, then } => product(x, weight, then.as_ref()),
             How::Product { weight, then, .. } => {
                 let (_, rows, columns, _) = x.dims4()?;
-                let around = around(x, edge)?;
+                let around = around(x, pass.edge)?;
                 let seen = each(|down, across| {
                     around.narrow(1, down, rows)?.narrow(2, across, columns)?.contiguous()
                 })?;
                 product(&Tensor::cat(&seen, 3)?, weight, then.as_ref())
+            }
+        }
+    }
+
+    /// As [`Self::forward`], of pictures whose channels come first: (batch, from, rows, columns) to (batch, to, rows, columns).
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn forward_first(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        match &self.0 {
+            How::Squares(kernel) => {
+                pass.check()?;
+                x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, pass, order: Order::ChannelsFirst })
+            }
+            How::Product { .. } => {
+                self.forward(&x.permute((0, 2, 3, 1))?, pass)?.permute((0, 3, 1, 2))?.contiguous()
             }
         }
     }
@@ -126,7 +151,7 @@ impl Conv {
         let (weight, then) = match &self.0 {
             How::Squares(_) => {
                 // There are few of these: to make all and keep a quarter costs less than a way of their own.
-                let all = self.apply(x, pass.edge)?;
+                let all = self.forward(x, pass)?;
                 let all = all.reshape(vec![batch, rows, 2, columns, 2, all.dim(3)?])?;
                 return all.narrow(2, 0, 1)?.narrow(4, 0, 1)?.contiguous()?.reshape((
                     batch,
@@ -147,10 +172,22 @@ impl Conv {
     }
 }
 
-/// What a kernel does with pictures: (batch, rows, columns, from) to (batch, rows, columns, to).
+fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+/// Where the channels of pictures are.
+#[derive(Clone, Copy)]
+enum Order {
+    ChannelsFirst,
+    ChannelsLast,
+}
+
+/// What a kernel does with pictures, in either order.
 struct Convolved<'a> {
     kernel: &'a Kernel,
-    edge: Edge,
+    pass: &'a Pass<'a>,
+    order: Order,
 }
 
 impl CustomOp1 for Convolved<'_> {
@@ -159,15 +196,46 @@ impl CustomOp1 for Convolved<'_> {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, rows, columns, from) = layout.shape().dims4()?;
         let (start, end) = layout
             .contiguous_offsets()
             .ok_or_else(|| Error::Msg("what is convolved has to lie in one piece".to_owned()))?;
         let pictures = &storage.as_slice::<f32>()?[start..end];
-        let made = self.kernel.convolve(pictures, (rows, columns, from), self.edge).map_err(Error::wrap)?;
-        let to = made.len() / (batch * rows * columns).max(1);
-        Ok((CpuStorage::F32(made), Shape::from((batch, rows, columns, to))))
+        let (batch, rows, columns, from) = match (self.order, layout.shape().dims4()?) {
+            (Order::ChannelsFirst, (batch, from, rows, columns)) => (batch, rows, columns, from),
+            (Order::ChannelsLast, shape) => shape,
+        };
+        let (shape, places) = ((rows, columns, from), rows * columns);
+        match self.order {
+            Order::ChannelsLast => {
+                let made = self.kernel.convolve(pictures, shape, self.pass)?;
+                let to = made.len() / (batch * places).max(1);
+                Ok((CpuStorage::F32(made), Shape::from((batch, rows, columns, to))))
+            }
+            Order::ChannelsFirst => {
+                let made = self.kernel.convolve(&turned(pictures, (from, places)), shape, self.pass)?;
+                let to = made.len() / (batch * places).max(1);
+                Ok((CpuStorage::F32(turned(&made, (places, to))), Shape::from((batch, to, rows, columns))))
+            }
+        }
     }
+}
+
+/// Matrices (rows, columns), one after another, as (columns, rows).
+fn turned(matrices: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
+    /// Columns that are read side by side.
+    const BESIDE: usize = 16;
+    let mut made = vec![0.0; matrices.len()];
+    let whole = (rows * columns).max(1);
+    for (matrix, made) in matrices.chunks_exact(whole).zip(made.chunks_exact_mut(whole)) {
+        made.par_chunks_mut(BESIDE * rows).enumerate().for_each(|(strip, made)| {
+            for (row, numbers) in matrix.chunks_exact(columns).enumerate() {
+                for (made, number) in made.chunks_exact_mut(rows).zip(&numbers[strip * BESIDE..]) {
+                    made[row] = *number;
+                }
+            }
+        });
+    }
+    made
 }
 
 fn product(seen: &Tensor, weight: &Tensor, then: Option<&Then>) -> Result<Tensor> {

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Edge, Pass};
+use super::{Edge, Pass, conv, winograd::KERNEL};
 
 /// Most bytes of a convolution's columns or of an attention's scores at once. On the CPU, a piece of that size takes less
 /// than the 100 ms within which a run has to notice that it is cancelled.
@@ -58,7 +58,15 @@ pub fn by_places<const I: usize, const O: usize>(
 }
 
 /// A convolution over rows and columns, as wide at its border as within.
-pub struct Conv {
+pub struct Conv(How);
+
+enum How {
+    /// Of 3×3 places, in single precision on a processor.
+    Squares(conv::Conv),
+    Plain(Plain),
+}
+
+struct Plain {
     weight: Tensor,
     /// Shaped (1, channels, 1, 1).
     bias: Tensor,
@@ -69,23 +77,43 @@ impl Conv {
     /// Reads one with a square kernel.
     pub fn new(from: usize, to: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
         let weight = vb.get((to, from, kernel, kernel), "weight")?;
-        let bias = vb.get(to, "bias")?.reshape((1, to, 1, 1))?;
-        Ok(Self { weight, bias, stride })
+        let bias = vb.get(to, "bias")?;
+        if (kernel, stride, weight.dtype()) == (KERNEL, 1, DType::F32) && weight.device().is_cpu() {
+            return Ok(Self(How::Squares(conv::Conv::exact(&weight, &bias)?)));
+        }
+        let bias = bias.reshape((1, to, 1, 1))?;
+        Ok(Self(How::Plain(Plain { weight, bias, stride })))
     }
 
     /// (batch, from, rows, columns) to (batch, to, rows / stride, columns / stride).
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let around = self.weight.dim(2)? / 2;
+        let plain = match &self.0 {
+            How::Squares(conv) => return conv.forward_first(x, pass),
+            How::Plain(plain) => plain,
+        };
+        let around = plain.weight.dim(2)? / 2;
         let x = match pass.edge {
             _ if around == 0 => x.clone(),
             Edge::Wrap => wrap(&wrap(x, 2, around)?, 3, around)?,
             Edge::Zero => x.pad_with_zeros(2, around, around)?.pad_with_zeros(3, around, around)?,
         };
-        self.within(&x, pass)
+        plain.within(&x, pass)
     }
 
     /// The same without anything around `x`: what is there is the border.
     pub fn within(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        match &self.0 {
+            How::Squares(conv) => {
+                let (_, _, rows, columns) = x.dims4()?;
+                conv.forward_first(x, pass)?.narrow(2, 1, rows - 2)?.narrow(3, 1, columns - 2)?.contiguous()
+            }
+            How::Plain(plain) => plain.within(x, pass),
+        }
+    }
+}
+
+impl Plain {
+    fn within(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (batch, from, rows, columns) = x.dims4()?;
         let kernel = self.weight.dim(2)?;
         let made = (rows - kernel) / self.stride + 1;

@@ -2,16 +2,23 @@
 //! of products of what its surroundings and the kernel become in another basis, which are fewer than those of each result by itself
 //! (Winograd; for networks <https://arxiv.org/abs/1509.09308>).
 
-use ndarray::{Array3, ArrayView3, ArrayViewMut3, Axis, ErrorKind, ShapeError, linalg::general_mat_mul};
+use candle_core::{Error, Result};
+use ndarray::{Array3, ArrayView3, ArrayViewMut3, Axis, linalg::general_mat_mul};
 use rayon::prelude::*;
 
-use super::Edge;
+use super::{Edge, Pass};
 
 /// Places a side that a kernel covers.
 pub const KERNEL: usize = 3;
 /// Numbers of a band's surroundings in their basis, at most: a megabyte, which stays in the cache of a core.
 const BAND: usize = 1 << 18;
 
+/// Squares of a band, at least: what a kernel becomes is read for all of them at once.
+const LEAST: usize = 128;
+/// Multiply-adds after which it is asked whether anybody still wants the result.
+const PRODUCTS: usize = 1 << 31;
+/// Channels that kernels are read for side by side.
+const BLOCK: usize = 16;
 /// Pairs of channels up to which larger squares are faster: with more of them, pictures have few places, so that what a kernel becomes
 /// is read for few squares.
 const FEW: usize = 90_000;
@@ -28,6 +35,24 @@ struct Squares {
     /// What the products become: `side` results.
     made: &'static [f32],
 }
+
+/// Each result by itself, of its 9 products.
+const ONE: Squares = Squares {
+    side: 1,
+    #[rustfmt::skip]
+    seen: &[
+        1.0, 0.0, 0.0,
+        0.0, 1.0, 0.0,
+        0.0, 0.0, 1.0,
+    ],
+    #[rustfmt::skip]
+    kernel: &[
+        1.0, 0.0, 0.0,
+        0.0, 1.0, 0.0,
+        0.0, 0.0, 1.0,
+    ],
+    made: &[1.0, 1.0, 1.0],
+};
 
 /// 16 products for 4 results, in place of 36.
 const TWO: Squares = Squares {
@@ -99,9 +124,18 @@ impl Squares {
         self.seen.chunks_exact(self.around())
     }
 
-    /// The rows of what a kernel becomes.
-    fn kernel(&self) -> impl Iterator<Item = &'static [f32]> {
-        self.kernel.chunks_exact(KERNEL)
+    /// What a kernel (3, 3) becomes.
+    fn based<'a>(&self, kernel: &[f32], into: impl Iterator<Item = &'a mut f32>) {
+        let rows = self.kernel.chunks_exact(KERNEL);
+        // One way after the other.
+        let lines = rows.clone().map(|times| {
+            let down = |across| (0..KERNEL).map(|down| times[down] * kernel[down * KERNEL + across]).sum();
+            [down(0), down(1), down(2)]
+        });
+        let made = lines.flat_map(|line: [f32; KERNEL]| {
+            rows.clone().map(move |times| times.iter().zip(line).map(|(times, number)| times * number).sum())
+        });
+        into.zip(made).for_each(|(into, made)| *into = made);
     }
 
     /// The rows of what products become.
@@ -125,10 +159,19 @@ impl Kernel {
     /// From weights (to, from, 3, 3), one after another, and for each channel of `to` what follows.
     ///
     /// # Errors
-    /// [`ShapeError`] if there are not as many weights as that.
-    pub fn new(weights: &[f32], bias: Vec<f32>, slopes: Vec<f32>) -> Result<Self, ShapeError> {
+    /// If there are not as many weights as that.
+    pub fn new(weights: &[f32], bias: Vec<f32>, slopes: Vec<f32>) -> Result<Self> {
         let pairs = weights.len() / (KERNEL * KERNEL);
         Self::in_squares(if pairs > FEW { &TWO } else { &FOUR }, weights, bias, slopes)
+    }
+
+    /// The same with each result by itself, which loses nothing, and takes no more memory than the weights. More results at a time lose
+    /// half a digit or, larger squares, one and a half.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn exact(weights: &[f32], bias: Vec<f32>, slopes: Vec<f32>) -> Result<Self> {
+        Self::in_squares(&ONE, weights, bias, slopes)
     }
 
     fn in_squares(
@@ -136,52 +179,49 @@ impl Kernel {
         weights: &[f32],
         bias: Vec<f32>,
         slopes: Vec<f32>,
-    ) -> Result<Self, ShapeError> {
+    ) -> Result<Self> {
         let to = bias.len();
         let from = weights.len() / (to * KERNEL * KERNEL).max(1);
         if weights.is_empty() || weights.len() != to * from * KERNEL * KERNEL {
-            return Err(ShapeError::from_kind(ErrorKind::IncompatibleShape));
+            let text = format!("{} weights are not those of kernels to {to} channels", weights.len());
+            return Err(Error::Msg(text));
         }
-        let weights = ArrayView3::from_shape((to, from, KERNEL * KERNEL), weights)?;
-        let weights = weights.permuted_axes([2, 1, 0]).as_standard_layout().into_owned();
-        let (weights, plane) = (weights.into_raw_vec_and_offset().0, from * to);
-        // One way after the other.
-        let mut lines = vec![0.0; squares.around() * KERNEL * plane];
-        for (line, times) in lines.chunks_exact_mut(KERNEL * plane).zip(squares.kernel()) {
-            add(line, times.iter().copied().zip(weights.chunks_exact(KERNEL * plane)));
-        }
-        let mut based = vec![0.0; squares.products() * plane];
-        let each =
-            lines.par_chunks_exact(KERNEL * plane).zip(based.par_chunks_exact_mut(squares.around() * plane));
-        each.for_each(|(line, based)| {
-            for (based, times) in based.chunks_exact_mut(plane).zip(squares.kernel()) {
-                add(based, times.iter().copied().zip(line.chunks_exact(plane)));
+        let mut based = Array3::zeros((squares.products(), from, to));
+        let blocks: Vec<_> = based.axis_chunks_iter_mut(Axis(1), BLOCK).enumerate().collect();
+        blocks.into_par_iter().for_each(|(block, mut based)| {
+            for to in 0..to {
+                let kernels =
+                    weights[(to * from + block * BLOCK) * KERNEL * KERNEL..].chunks_exact(KERNEL * KERNEL);
+                let mut based = based.index_axis_mut(Axis(2), to);
+                for (kernel, mut based) in kernels.zip(based.axis_iter_mut(Axis(1))) {
+                    squares.based(kernel, based.iter_mut());
+                }
             }
         });
-        let based = Array3::from_shape_vec((squares.products(), from, to), based)?;
         Ok(Self { squares, weights: based, bias, slopes })
     }
 
     /// Pictures (batch, rows, columns, channels) to (batch, rows, columns, to), one after another.
     ///
     /// # Errors
-    /// [`ShapeError`] if they have other channels.
+    /// If they have other channels, and that of `pass`.
     pub fn convolve(
         &self,
         pictures: &[f32],
         (rows, columns, channels): (usize, usize, usize),
-        edge: Edge,
-    ) -> Result<Vec<f32>, ShapeError> {
+        pass: &Pass,
+    ) -> Result<Vec<f32>> {
         let (products, from, to) = self.weights.dim();
         let whole = rows * columns * channels;
-        if channels != from || pictures.len() % whole.max(1) != 0 {
-            return Err(ShapeError::from_kind(ErrorKind::IncompatibleShape));
+        if channels != from || !pictures.len().is_multiple_of(whole.max(1)) {
+            return Err(Error::Msg(format!("a kernel of {from} channels does not fit {channels}")));
         }
         let mut made = vec![0.0; pictures.len() / whole.max(1) * rows * columns * to];
-        let side = self.squares.side;
+        let (side, edge) = (self.squares.side, pass.edge);
+        let squares = (BAND / (products * from.max(to))).max(LEAST);
         // In rows of results.
-        let band = (BAND / (columns.div_ceil(side) * products * from.max(to))).max(1) * side;
-        let bands: Vec<_> = pictures
+        let band = (squares / columns.div_ceil(side)).max(1) * side;
+        let mut bands: Vec<_> = pictures
             .chunks_exact(whole)
             .zip(made.chunks_exact_mut(rows * columns * to))
             .flat_map(|(numbers, made)| {
@@ -191,9 +231,13 @@ impl Kernel {
                 })
             })
             .collect();
-        bands.into_par_iter().try_for_each_init(Room::default, |room, (picture, top, made)| {
-            self.band(room, picture, top, made)
-        })?;
+        let at_once = (PRODUCTS / (squares * products * from * to)).max(rayon::current_num_threads());
+        for bands in bands.chunks_mut(at_once) {
+            pass.check()?;
+            bands.par_iter_mut().try_for_each_init(Room::default, |room, (picture, top, made)| {
+                self.band(room, *picture, *top, made)
+            })?;
+        }
         Ok(made)
     }
 }
@@ -217,13 +261,7 @@ struct Room {
 
 impl Kernel {
     /// The results of some rows from `top` on, (rows, columns, to). Where a picture is a single band, its parts are shared out.
-    fn band(
-        &self,
-        room: &mut Room,
-        picture: Picture,
-        top: usize,
-        made: &mut [f32],
-    ) -> Result<(), ShapeError> {
+    fn band(&self, room: &mut Room, picture: Picture, top: usize, made: &mut [f32]) -> Result<()> {
         let Kernel { squares, weights, .. } = self;
         let (products, from, to) = weights.dim();
         let wide = picture.columns.div_ceil(squares.side);
@@ -235,8 +273,9 @@ impl Kernel {
         rows.for_each_init(Vec::new, |lines, (row, seen)| {
             self.see(lines, picture, top + row * squares.side, seen);
         });
-        let seen = ArrayView3::from_shape((count, products, from), &room.seen)?;
-        let mut sums = ArrayViewMut3::from_shape((count, products, to), &mut room.sums)?;
+        let seen = ArrayView3::from_shape((count, products, from), &room.seen).map_err(Error::wrap)?;
+        let mut sums =
+            ArrayViewMut3::from_shape((count, products, to), &mut room.sums).map_err(Error::wrap)?;
         let each = seen.axis_iter(Axis(1)).zip(weights.outer_iter()).zip(sums.axis_iter_mut(Axis(1)));
         let each: Vec<_> = each.collect();
         each.into_par_iter().for_each(|((seen, weights), mut sums)| {
@@ -326,6 +365,10 @@ impl Edge {
 mod tests {
     use super::*;
 
+    fn pass(edge: Edge) -> Pass<'static> {
+        Pass { edge, wanted: &|| true }
+    }
+
     /// Numbers from -1 to 1, always the same.
     fn numbers(count: usize) -> Vec<f32> {
         let mut state = 1_u32;
@@ -343,11 +386,12 @@ mod tests {
         {
             let (weights, pictures) = (numbers(to * from * 9), numbers(2 * rows * columns * from));
             let (bias, slopes) = (numbers(to), numbers(to));
-            for (squares, edge) in
-                [(&TWO, Edge::Zero), (&TWO, Edge::Wrap), (&FOUR, Edge::Zero), (&FOUR, Edge::Wrap)]
+            for (squares, edge) in [&ONE, &TWO, &FOUR]
+                .into_iter()
+                .flat_map(|squares| [(squares, Edge::Zero), (squares, Edge::Wrap)])
             {
                 let kernel = Kernel::in_squares(squares, &weights, bias.clone(), slopes.clone()).unwrap();
-                let made = kernel.convolve(&pictures, (rows, columns, from), edge).unwrap();
+                let made = kernel.convolve(&pictures, (rows, columns, from), &pass(edge)).unwrap();
                 assert_eq!(made.len(), 2 * rows * columns * to);
                 for (at, made) in made.iter().enumerate() {
                     let (channel, column, row) = (at % to, at / to % columns, at / to / columns % rows);
@@ -373,7 +417,7 @@ mod tests {
     #[test]
     fn pictures_of_other_channels_are_refused() {
         let kernel = Kernel::new(&numbers(4 * 3 * 9), vec![0.0; 4], vec![1.0; 4]).unwrap();
-        assert!(kernel.convolve(&numbers(8 * 8 * 6), (8, 8, 6), Edge::Zero).is_err());
+        assert!(kernel.convolve(&numbers(8 * 8 * 6), (8, 8, 6), &pass(Edge::Zero)).is_err());
         assert!(Kernel::new(&numbers(10), vec![0.0; 4], vec![1.0; 4]).is_err());
     }
 }

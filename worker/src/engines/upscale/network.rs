@@ -7,7 +7,7 @@ use candle_core::{Device, Result, Tensor};
 use super::ncnn::{Flaw, Graph, Layer, Node};
 use crate::engines::{
     gpu,
-    neural::{Edge, conv},
+    neural::{Edge, Pass, conv},
 };
 
 /// A network in memory.
@@ -72,7 +72,8 @@ fn evaluate(node: &Node, blobs: &[Option<Tensor>]) -> Result<Tensor> {
     let inputs: Vec<&Tensor> = node.inputs.iter().filter_map(|blob| blobs[*blob].as_ref()).collect();
     let first = *inputs.first().ok_or_else(|| candle_core::Error::Msg("a layer reads nothing".to_owned()))?;
     match &node.layer {
-        Layer::Convolution(conv) => conv.apply(first, Edge::Zero),
+        // Whether to keep on is asked between layers.
+        Layer::Convolution(conv) => conv.forward(first, &Pass { edge: Edge::Zero, wanted: &|| true }),
         Layer::PRelu(slopes) => conv::sloped(first, &Tensor::new(slopes.as_slice(), first.device())?),
         Layer::PixelShuffle(factor) => conv::shuffled(first, *factor),
         Layer::Enlarge(factor) => conv::enlarged(first, *factor),
