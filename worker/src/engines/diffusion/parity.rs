@@ -274,9 +274,9 @@ fn every_sampler_goes_the_way_of_diffusers() {
 fn version_2_goes_the_way_of_diffusers() {
     let tiny = Tiny::open("sd21");
     for (name, sampler) in Sampler::ALL {
-        // Heun's way makes much of little here: torch with channels last goes 0.005 astray from torch with channels first, and 0.003
-        // if the last digit of the noise is another.
-        let tolerance = if name == "heun" { 10.0 * TOLERANCE } else { TOLERANCE };
+        // Much is made of little here. If the last digit of the noise is another, torch goes 0.002 astray with DPM++, and with Heun
+        // 0.003; with channels last, 0.005 with Heun.
+        let tolerance = if name == "heun" { 10.0 * TOLERANCE } else { 2.0 * TOLERANCE };
         tiny.check_within(tolerance, &format!("txt2img.{name}"), &tiny.latents(&made(sampler)));
     }
     let changes = [("rescale_betas_zero_snr", json!(true)), ("timestep_spacing", json!("trailing"))];
