@@ -260,8 +260,8 @@ impl Community {
         Ok(())
     }
 
-    /// Fills the store with jobs that are over, as the loop leaves them, of all members and many days. Foreign keys are not checked meanwhile, which takes longer
-    /// than all the rest.
+    /// Fills the store with jobs that are over, as the loop leaves them, of all members and many days. Foreign keys are not checked
+    /// meanwhile, which takes longer than all the rest.
     fn store_finished(&self, server: &Server, from: u64, to: u64) -> anyhow::Result<()> {
         let members = "(SELECT array_agg(id) AS members FROM member) AS everyone";
         let sql = format!(

@@ -56,26 +56,12 @@ impl Conv {
     /// # Errors
     /// Those of the device.
     pub fn of(weight: &Tensor, then: Option<(Vec<f32>, Vec<f32>)>) -> Result<Self> {
-        let (to, _, kernel, _) = weight.dims4()?;
+        let (to, from, kernel, _) = weight.dims4()?;
         if kernel == KERNEL && weight.device().is_cpu() {
             let (bias, slopes) = then.unwrap_or_else(|| (vec![0.0; to], vec![1.0; to]));
-            return Ok(Self(How::Squares(Kernel::new(&numbers(weight)?, bias, slopes)?)));
+            let weight: Vec<f32> = weight.flatten_all()?.to_vec1()?;
+            return Ok(Self(How::Squares(Kernel::new(&weight, bias, slopes)?)));
         }
-        Self::in_products(weight, then)
-    }
-
-    /// One of 3×3 places on a processor, with a bias (to,), for networks whose results are gone on with many times: [`Kernel::exact`].
-    ///
-    /// # Errors
-    /// If the weights have another shape.
-    pub fn exact(weight: &Tensor, bias: &Tensor) -> Result<Self> {
-        let bias = numbers(bias)?;
-        let slopes = vec![1.0; bias.len()];
-        Ok(Self(How::Squares(Kernel::exact(&numbers(weight)?, bias, slopes)?)))
-    }
-
-    fn in_products(weight: &Tensor, then: Option<(Vec<f32>, Vec<f32>)>) -> Result<Self> {
-        let (to, from, kernel, _) = weight.dims4()?;
         let there = |numbers: Vec<f32>| Tensor::new(numbers, weight.device());
         let then =
             then.map(|(bias, slopes)| Ok::<_, Error>(Then { bias: there(bias)?, slopes: there(slopes)? }));
@@ -109,9 +95,7 @@ impl Conv {
     pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         pass.check()?;
         match &self.0 {
-            How::Squares(kernel) => {
-                x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, pass, order: Order::ChannelsLast })
-            }
+            How::Squares(kernel) => convolved(x, kernel, pass, Order::ChannelsLast),
             How::Product { weight, kernel: 1, then } => product(x, weight, then.as_ref()),
             How::Product { weight, then, .. } => {
                 let (_, rows, columns, _) = x.dims4()?;
@@ -124,28 +108,11 @@ impl Conv {
         }
     }
 
-    /// As [`Self::forward`], of pictures whose channels come first: (batch, from, rows, columns) to (batch, to, rows, columns).
-    ///
-    /// # Errors
-    /// As [`Self::forward`].
-    pub fn forward_first(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        match &self.0 {
-            How::Squares(kernel) => {
-                pass.check()?;
-                x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, pass, order: Order::ChannelsFirst })
-            }
-            How::Product { .. } => {
-                self.forward(&x.permute((0, 2, 3, 1))?, pass)?.permute((0, 3, 1, 2))?.contiguous()
-            }
-        }
-    }
-
     /// The same of every second row and column, to (batch, rows / 2, columns / 2, to).
     ///
     /// # Errors
     /// As [`Self::forward`].
     pub fn halve(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        pass.check()?;
         let (batch, rows, columns, from) = x.dims4()?;
         let (rows, columns) = (rows / 2, columns / 2);
         let (weight, then) = match &self.0 {
@@ -162,6 +129,7 @@ impl Conv {
             }
             How::Product { weight, then, .. } => (weight, then),
         };
+        pass.check()?;
         let around = around(x, pass.edge)?.reshape(vec![batch, rows + 1, 2, columns + 1, 2, from])?;
         let seen = each(|down, across| {
             let part = around.narrow(1, down / 2, rows)?.narrow(2, down % 2, 1)?;
@@ -172,18 +140,23 @@ impl Conv {
     }
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>> {
-    tensor.flatten_all()?.to_vec1()
-}
-
 /// Where the channels of pictures are.
-#[derive(Clone, Copy)]
-enum Order {
+#[derive(Debug, Clone, Copy)]
+pub enum Order {
+    /// (batch, channels, rows, columns).
     ChannelsFirst,
+    /// (batch, rows, columns, channels).
     ChannelsLast,
 }
 
-/// What a kernel does with pictures, in either order.
+/// What a kernel makes of pictures on a processor, in their order.
+///
+/// # Errors
+/// If they have other channels, and that of `pass`.
+pub fn convolved(x: &Tensor, kernel: &Kernel, pass: &Pass, order: Order) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&Convolved { kernel, pass, order })
+}
+
 struct Convolved<'a> {
     kernel: &'a Kernel,
     pass: &'a Pass<'a>,

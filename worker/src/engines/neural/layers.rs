@@ -4,7 +4,11 @@
 use candle_core::{DType, Device, Error, Result, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Edge, Pass, conv, winograd::KERNEL};
+use super::{
+    Edge, Pass,
+    conv::{Order, convolved},
+    winograd::{KERNEL, Kernel},
+};
 
 /// Most bytes of a convolution's columns or of an attention's scores at once. On the CPU, a piece of that size takes less
 /// than the 100 ms within which a run has to notice that it is cancelled.
@@ -16,7 +20,7 @@ pub fn piece(device: &Device) -> usize {
 }
 
 /// Most multiply-adds of matrix products at once on the CPU, for the same reason.
-const PRODUCTS: usize = 1 << 31;
+pub const PRODUCTS: usize = 1 << 31;
 
 /// Pieces put together again along one side.
 pub fn whole(pieces: &[Tensor], side: usize) -> Result<Tensor> {
@@ -62,58 +66,58 @@ pub struct Conv(How);
 
 enum How {
     /// Of 3×3 places, in single precision on a processor.
-    Squares(conv::Conv),
+    Squares(Kernel),
     Plain(Plain),
 }
 
-struct Plain {
+impl Conv {
+    /// Reads one with a square kernel.
+    pub fn new(from: usize, to: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
+        if (kernel, stride, vb.dtype()) != (KERNEL, 1, DType::F32) || !vb.device().is_cpu() {
+            return Ok(Self(How::Plain(Plain::new(from, to, kernel, stride, vb)?)));
+        }
+        let weight: Vec<f32> = vb.get((to, from, kernel, kernel), "weight")?.flatten_all()?.to_vec1()?;
+        let bias = vb.get(to, "bias")?.to_vec1()?;
+        Ok(Self(How::Squares(Kernel::exact(&weight, bias, vec![1.0; to])?)))
+    }
+
+    /// (batch, from, rows, columns) to (batch, to, rows / stride, columns / stride).
+    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        match &self.0 {
+            How::Squares(kernel) => convolved(x, kernel, pass, Order::ChannelsFirst),
+            How::Plain(plain) => plain.forward(x, pass),
+        }
+    }
+}
+
+/// The same with any kernel, stride and numbers, on any device.
+pub struct Plain {
     weight: Tensor,
     /// Shaped (1, channels, 1, 1).
     bias: Tensor,
     stride: usize,
 }
 
-impl Conv {
-    /// Reads one with a square kernel.
+impl Plain {
+    /// As [`Conv::new`].
     pub fn new(from: usize, to: usize, kernel: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
         let weight = vb.get((to, from, kernel, kernel), "weight")?;
-        let bias = vb.get(to, "bias")?;
-        if (kernel, stride, weight.dtype()) == (KERNEL, 1, DType::F32) && weight.device().is_cpu() {
-            return Ok(Self(How::Squares(conv::Conv::exact(&weight, &bias)?)));
-        }
-        let bias = bias.reshape((1, to, 1, 1))?;
-        Ok(Self(How::Plain(Plain { weight, bias, stride })))
+        let bias = vb.get(to, "bias")?.reshape((1, to, 1, 1))?;
+        Ok(Self { weight, bias, stride })
     }
 
-    /// (batch, from, rows, columns) to (batch, to, rows / stride, columns / stride).
-    pub fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let plain = match &self.0 {
-            How::Squares(conv) => return conv.forward_first(x, pass),
-            How::Plain(plain) => plain,
-        };
-        let around = plain.weight.dim(2)? / 2;
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let around = self.weight.dim(2)? / 2;
         let x = match pass.edge {
             _ if around == 0 => x.clone(),
             Edge::Wrap => wrap(&wrap(x, 2, around)?, 3, around)?,
             Edge::Zero => x.pad_with_zeros(2, around, around)?.pad_with_zeros(3, around, around)?,
         };
-        plain.within(&x, pass)
+        self.within(&x, pass)
     }
 
-    /// The same without anything around `x`: what is there is the border.
+    /// As [`Conv::forward`] without anything around `x`: what is there is the border.
     pub fn within(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        match &self.0 {
-            How::Squares(conv) => {
-                let (_, _, rows, columns) = x.dims4()?;
-                conv.forward_first(x, pass)?.narrow(2, 1, rows - 2)?.narrow(3, 1, columns - 2)?.contiguous()
-            }
-            How::Plain(plain) => plain.within(x, pass),
-        }
-    }
-}
-
-impl Plain {
-    fn within(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
         let (batch, from, rows, columns) = x.dims4()?;
         let kernel = self.weight.dim(2)?;
         let made = (rows - kernel) / self.stride + 1;

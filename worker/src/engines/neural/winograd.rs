@@ -6,17 +6,14 @@ use candle_core::{Error, Result};
 use ndarray::{Array3, ArrayView3, ArrayViewMut3, Axis, linalg::general_mat_mul};
 use rayon::prelude::*;
 
-use super::{Edge, Pass};
+use super::{Edge, Pass, layers::PRODUCTS};
 
 /// Places a side that a kernel covers.
 pub const KERNEL: usize = 3;
 /// Numbers of a band's surroundings in their basis, at most: a megabyte, which stays in the cache of a core.
 const BAND: usize = 1 << 18;
-
 /// Squares of a band, at least: what a kernel becomes is read for all of them at once.
 const LEAST: usize = 128;
-/// Multiply-adds after which it is asked whether anybody still wants the result.
-const PRODUCTS: usize = 1 << 31;
 /// Channels that kernels are read for side by side.
 const BLOCK: usize = 16;
 /// Pairs of channels up to which larger squares are faster: with more of them, pictures have few places, so that what a kernel becomes

@@ -5,7 +5,7 @@ use candle_nn::{GroupNorm, Linear, Module, VarBuilder, group_norm, linear};
 
 use super::{
     Edge, Pass, attention,
-    layers::Conv,
+    layers::{Conv, Plain},
     resnet::{Kind, Resnet, Upsample},
 };
 use crate::engines::diffusion::config::VaeConfig;
@@ -27,7 +27,7 @@ struct Middle {
 
 struct Encoder {
     conv_in: Conv,
-    blocks: Vec<(Vec<Resnet>, Option<Conv>)>,
+    blocks: Vec<(Vec<Resnet>, Option<Plain>)>,
     middle: Middle,
     norm_out: GroupNorm,
     conv_out: Conv,
@@ -129,7 +129,7 @@ impl Encoder {
             let resnets =
                 resnets(channels[i.saturating_sub(1)], channels[i], config.layers_per_block, kind, &vb)?;
             let down = i + 1 < channels.len();
-            let down = down.then(|| Conv::new(channels[i], channels[i], 3, 2, vb.pp("downsamplers.0.conv")));
+            let down = down.then(|| Plain::new(channels[i], channels[i], 3, 2, vb.pp("downsamplers.0.conv")));
             Ok((resnets, down.transpose()?))
         };
         Ok(Self {
