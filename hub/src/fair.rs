@@ -7,6 +7,8 @@
 //! members with one prompt each are served at the rate of one community. The crowd changes; when it has changed much, the
 //! tags of a member who is served are stretched to it.
 
+use serde::Serialize;
+
 /// Microseconds in a millisecond: tags are microseconds of weighted device time.
 const TAG_A_MS: f64 = 1_000.0;
 /// By which factor the crowd may have changed before tags are made anew.
@@ -22,7 +24,7 @@ pub struct Shares {
 }
 
 /// A member's flow, and what it meets.
-#[derive(Debug, Clone, Copy, Default, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy, Default, Serialize, sqlx::FromRow)]
 pub(crate) struct Flow {
     /// Start tag of the job that was last put into service.
     pub virtual_time: i64,
@@ -48,10 +50,15 @@ pub(crate) struct Tags {
 }
 
 impl Flow {
+    /// Whether jobs of it are waiting.
+    pub fn waits(&self) -> bool {
+        self.last_start > self.virtual_time
+    }
+
     /// The tags of the member's next job, which the flow holds from then on.
     pub fn enqueue(&mut self, cost_ms: i64, shares: Shares) -> Tags {
         let cost = cost_ms as f64 * TAG_A_MS / shares.community;
-        let waits = self.last_start > self.virtual_time;
+        let waits = self.waits();
         let crowd = if waits { self.crowd } else { self.others + shares.member };
         // What was tagged in a crowd that has gone weighs no longer as much.
         let finish = match waits {

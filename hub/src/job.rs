@@ -151,7 +151,7 @@ impl Job {
 }
 
 /// One stored result of a job.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 pub struct Output {
     /// Which result, from 0.
     pub idx: i64,

@@ -34,14 +34,18 @@ use temporary_postgres::{Durability, Server};
 use tokio::task::JoinSet;
 
 const JOBS: usize = 5_000;
-/// Steps at once, and connections of each.
-const AT_ONCE: usize = 16;
+/// Steps at once, and connections of the others.
+const AT_ONCE: [usize; 2] = [16, 64];
+/// Riff's own connections.
+const CONNECTIONS: u32 = 16;
 const MEMBERS: usize = 200;
 /// Jobs that members finish in a period of their allowances.
 const A_DAY: u64 = 10_000;
 /// What leases last.
 const LEASE_MS: i64 = 15_000;
-const MODEL_WORKERS: usize = 16;
+const MODEL_WORKERS: usize = 64;
+/// Workers that report at once.
+const REPORTING: usize = 16;
 /// Leases of which the times are taken.
 const LEASES: usize = 500;
 
@@ -59,14 +63,18 @@ async fn main() -> anyhow::Result<()> {
         None => 1_000_000,
     };
     let server = Server::start(Durability::Full, &[])?;
-    println!("| | queued a second | worked off a second |\n|---|---|---|");
-    let raw = raw(&server)?;
-    print("least statements (pgbench)", raw);
-    for peer in ["graphile-worker", "pg-boss"] {
-        print(peer, measure_peer(&server, peer)?);
-    }
+    println!("| | at once | queued a second | worked off a second |\n|---|---|---|---|");
     let community = Community::open(&server).await?;
-    print("Riff", community.rates().await?);
+    for at_once in AT_ONCE {
+        let print = |what: &str, Rates { queued, worked }| {
+            println!("| {what} | {at_once} | {queued:.0} | {worked:.0} |");
+        };
+        print("least statements (pgbench)", raw(&server, at_once)?);
+        for peer in ["graphile-worker", "pg-boss"] {
+            print(peer, measure_peer(&server, peer, at_once)?);
+        }
+        print("Riff", community.rates(at_once).await?);
+    }
     println!("\n| reports | a second |\n|---|---|");
     println!("| each extends its lease | {:.0} |", community.reports(0).await?);
     println!(
@@ -89,12 +97,8 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(what: &str, rates: Rates) {
-    println!("| {what} | {:.0} | {:.0} |", rates.queued, rates.worked);
-}
-
 /// What PostgreSQL does on this machine when nothing but a row's state is kept.
-fn raw(server: &Server) -> anyhow::Result<Rates> {
+fn raw(server: &Server, at_once: usize) -> anyhow::Result<Rates> {
     let url = server.database()?;
     let database = url.rsplit('/').next().context("an address ends in a name")?;
     server.sql(
@@ -105,9 +109,9 @@ fn raw(server: &Server) -> anyhow::Result<Rates> {
     )?;
     let run = |script: &str| {
         let script = Path::new("benches/queue").join(script);
-        let each = (JOBS / AT_ONCE).to_string();
+        let each = (JOBS / at_once).to_string();
         let mut pgbench = server.program("pgbench");
-        pgbench.args(["-n", "-M", "prepared", "-c", &AT_ONCE.to_string(), "-j", "2", "-t", &each, "-f"]);
+        pgbench.args(["-n", "-M", "prepared", "-c", &at_once.to_string(), "-j", "2", "-t", &each, "-f"]);
         let done = pgbench.arg(script).arg(&url).output().context("pgbench does not start")?;
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         let tps = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
@@ -116,10 +120,10 @@ fn raw(server: &Server) -> anyhow::Result<Rates> {
     Ok(Rates { queued: run("insert.sql")?, worked: run("work.sql")? })
 }
 
-fn measure_peer(server: &Server, peer: &str) -> anyhow::Result<Rates> {
+fn measure_peer(server: &Server, peer: &str, at_once: usize) -> anyhow::Result<Rates> {
     let url = server.database()?;
     let mut node = Command::new("node");
-    node.args(["benches/queue/peers.mjs", peer, &url, &JOBS.to_string(), &AT_ONCE.to_string()]);
+    node.args(["benches/queue/peers.mjs", peer, &url, &JOBS.to_string(), &at_once.to_string()]);
     let done = node.output().context("node does not start")?;
     ensure!(done.status.success(), "{peer}: {}", String::from_utf8_lossy(&done.stderr));
     Ok(serde_json::from_slice(&done.stdout)?)
@@ -145,7 +149,7 @@ impl Community {
                 busy_timeout: Duration::from_secs(5),
                 postgres: Some(Postgres {
                     url: url.clone(),
-                    connections: AT_ONCE as u32,
+                    connections: CONNECTIONS,
                     statement_timeout: Duration::from_secs(60),
                 }),
             },
@@ -188,9 +192,9 @@ impl Community {
         Ok(())
     }
 
-    fn search<'a>(&self, worker: &'a str) -> Search<'a> {
+    fn search(&self, worker: &str) -> Search {
         Search {
-            worker,
+            worker: worker.to_owned(),
             wanted: vec![self.model],
             loaded: vec![self.model],
             elsewhere: Default::default(),
@@ -206,7 +210,7 @@ impl Community {
     async fn work(&self, worker: &str) -> anyhow::Result<()> {
         let store = &self.hub.store;
         let now = self.hub.seam.now();
-        let leased = store.lease(&self.search(worker), now + 3_600_000).await?;
+        let leased = store.lease(self.search(worker), now + 3_600_000).await?;
         self.finish(&leased.first().context("the line is empty")?.job, worker).await
     }
 
@@ -222,32 +226,32 @@ impl Community {
             height: Some(512),
             safety: None,
         };
-        store.add_output(&job.id, worker, attempt, &output).await?;
+        store.add_output(&job.id, worker, attempt, output).await?;
         let (outputs, run_ms, load_ms, allowance_ms) = (1, 1, 0, i64::MAX / 4);
-        let job = &job.id;
-        let done = Completion { job, worker, attempt, outputs, run_ms, load_ms, allowance_ms };
-        store.complete(&done, self.hub.seam.now()).await?;
+        let (job, worker, now) = (job.id.clone(), worker.to_owned(), self.hub.seam.now());
+        let done = Completion { job, worker, attempt, outputs, run_ms, load_ms, allowance_ms, now };
+        store.complete(done).await?;
         Ok(())
     }
 
-    async fn rates(&self) -> anyhow::Result<Rates> {
-        let queued = many(JOBS, |i, _| self.submit(i)).await?;
-        let names: Vec<String> = (0..AT_ONCE).map(|i| format!("w{i}")).collect();
-        let worked = many(JOBS, |_, lane| self.work(&names[lane])).await?;
+    async fn rates(&self, at_once: usize) -> anyhow::Result<Rates> {
+        let queued = many(JOBS, at_once, |i, _| self.submit(i)).await?;
+        let names: Vec<String> = (0..at_once).map(|i| format!("w{i}")).collect();
+        let worked = many(JOBS, at_once, |_, lane| self.work(&names[lane])).await?;
         Ok(Rates { queued, worked })
     }
 
     /// Reports a second on running jobs, one of each worker, whose leases gain at least so many milliseconds.
     async fn reports(&self, least: i64) -> anyhow::Result<f64> {
         let mut held = Vec::new();
-        for i in 0..AT_ONCE {
+        for i in 0..REPORTING {
             self.submit(i).await?;
             let worker = format!("w{i}");
             let until = self.hub.seam.now() + LEASE_MS;
-            let leased = self.hub.store.lease(&self.search(&worker), until).await?;
+            let leased = self.hub.store.lease(self.search(&worker), until).await?;
             held.push((leased.first().context("the line is empty")?.job.clone(), worker));
         }
-        let rate = many(JOBS, |_, lane| self.report(&held[lane], least)).await?;
+        let rate = many(JOBS, REPORTING, |_, lane| self.report(&held[lane], least)).await?;
         for (job, worker) in &held {
             self.finish(job, worker).await?;
         }
@@ -292,7 +296,7 @@ impl Community {
         let mut times = Vec::with_capacity(LEASES);
         for _ in 0..LEASES {
             let begun = Instant::now();
-            let leased = self.hub.store.lease(&self.search("w0"), i64::MAX / 2).await?;
+            let leased = self.hub.store.lease(self.search("w0"), i64::MAX / 2).await?;
             times.push(begun.elapsed());
             ensure!(leased.len() == 1, "the line is empty");
         }
@@ -347,15 +351,15 @@ fn wait(waiting: &mut JoinSet<String>, hub: &Arc<Hub>, name: String) {
     });
 }
 
-/// Does so much, [`AT_ONCE`] at a time; gives how many a second.
-async fn many<'a, F>(count: usize, work: impl Fn(usize, usize) -> F) -> anyhow::Result<f64>
+/// Does so much, so many at a time; gives how many a second.
+async fn many<'a, F>(count: usize, at_once: usize, work: impl Fn(usize, usize) -> F) -> anyhow::Result<f64>
 where
     F: Future<Output = anyhow::Result<()>> + 'a,
 {
     let next = AtomicUsize::new(0);
     let (next, work) = (&next, &work);
     let begun = Instant::now();
-    let lanes = (0..AT_ONCE).map(async |lane| {
+    let lanes = (0..at_once).map(async |lane| {
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             if i >= count {

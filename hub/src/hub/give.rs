@@ -54,7 +54,7 @@ impl Hub {
         let served = self.served(worker).await?;
         self.note_loaded(worker, &served, request);
         if request.ahead {
-            return self.lease_ahead(&served, &self.search(worker, &served, request).await?).await;
+            return self.lease_ahead(&served, self.search(worker, &served, request).await?).await;
         }
         let serves: HashSet<Digest> = wanted(&served, request).into_iter().collect();
         // One that is given nothing is not idle: it would keep jobs from those that fetch them ahead.
@@ -74,7 +74,7 @@ impl Hub {
                 None => self.served(worker).await?,
             };
             let search = self.search(worker, &now, request).await?;
-            let leased = self.store.lease(&search, self.lease_until()).await?;
+            let leased = self.store.lease(search, self.lease_until()).await?;
             if !leased.is_empty() {
                 return Ok(self.leased(worker, &now, leased));
             }
@@ -103,17 +103,17 @@ impl Hub {
         served.ok_or_else(|| WorkError::Unknown(worker.to_owned()))
     }
 
-    async fn search<'a>(
+    async fn search(
         &self,
-        worker: &'a str,
+        worker: &str,
         served: &Served,
         request: &wire::LeaseRequest,
-    ) -> Result<Search<'a>, StoreError> {
+    ) -> Result<Search, StoreError> {
         let batch = |(digest, name): (&Digest, &String)| {
             Some((*digest, (*request.batch.get(name)?).min(MOST_TOGETHER)))
         };
         Ok(Search {
-            worker,
+            worker: worker.to_owned(),
             wanted: wanted(served, request),
             loaded: named(served, &request.loaded),
             overflowing: self.overflowing(&served.overflow).await?,
@@ -151,15 +151,12 @@ impl Hub {
     }
 
     /// A job for a worker that is busy for another moment. None that an idle worker can serve: it begins sooner there.
-    async fn lease_ahead(
-        &self,
-        served: &Served,
-        search: &Search<'_>,
-    ) -> Result<Option<wire::Lease>, WorkError> {
-        match self.store.next_for(search).await? {
+    async fn lease_ahead(&self, served: &Served, search: Search) -> Result<Option<wire::Lease>, WorkError> {
+        match self.store.next_for(&search).await? {
             Some(model) if !self.idle.is_idle_for(model) => {
+                let worker = search.worker.clone();
                 let leased = self.store.lease(search, self.lease_until()).await?;
-                Ok(self.leased(search.worker, served, leased))
+                Ok(self.leased(&worker, served, leased))
             }
             _ => Ok(None),
         }

@@ -329,9 +329,9 @@ impl Hub {
             })
             .collect();
         let admitted = Admitted {
-            member: &ask.who.id,
-            channel: ask.channel,
-            community: ground.community(),
+            member: ask.who.id.clone(),
+            channel: ask.channel.to_owned(),
+            community: ground.community().to_owned(),
             private: ask.privacy == Privacy::Private,
             lane: Lane::Fast,
             shares: self.settings.fairness.shares(ground.community(), ask.roles),
@@ -341,11 +341,12 @@ impl Hub {
             now,
             expires_at: now + self.settings.expire_after.as_millis() as Millis,
         };
-        self.take_room(ground.community(), jobs.len())?;
-        let enqueued = match self.store.enqueue(&admitted, &jobs).await {
+        let many = jobs.len();
+        self.take_room(ground.community(), many)?;
+        let enqueued = match self.store.enqueue(admitted, jobs).await {
             Ok(enqueued) => enqueued,
             Err(error) => {
-                self.give_room(ground.community(), jobs.len());
+                self.give_room(ground.community(), many);
                 return match error {
                     StoreError::Repeated { job } => Ok(self.store.job(&job).await?.into_iter().collect()),
                     error => Err(quota_sentence(error, now)),

@@ -168,9 +168,10 @@ impl Hub {
         let held = self.store.held(job, worker, attempt).await?;
         let (_, recipe) = held.ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })?;
         let output = self.check_output(recipe, index, media_type, bytes).await?;
-        self.store.add_output(job, worker, attempt, &output).await?;
+        let blob = output.blob;
+        self.store.add_output(job, worker, attempt, output).await?;
         step::done("output-stored");
-        Ok(wire::Stored { blob: output.blob })
+        Ok(wire::Stored { blob })
     }
 
     async fn check_output(
@@ -216,27 +217,29 @@ impl Hub {
     pub async fn complete(&self, worker: &str, job: &str, done: &wire::Complete) -> Result<(), WorkError> {
         let ms = |seconds: f64| ((seconds * 1_000.0).ceil() as i64).clamp(0, MAX_COST_MS);
         let completion = Completion {
-            job,
-            worker,
+            job: job.to_owned(),
+            worker: worker.to_owned(),
             attempt: done.attempt,
             outputs: i64::from(done.outputs),
             run_ms: ms(done.gpu_seconds),
             load_ms: ms(done.load_seconds),
             allowance_ms: self.settings.allowance_ms,
+            now: self.seam.now(),
         };
         if self.withhold(worker, job, done.attempt).await? {
             return Ok(());
         }
-        let ending = self.store.complete(&completion, self.seam.now()).await?;
+        let load_ms = completion.load_ms;
+        let ending = self.store.complete(completion).await?;
         step::done("completed");
         if let Ending::Now(job) = &ending {
             let trace = trace::of(&job.id);
             tracing::info!(job = job.id, worker, cost_ms = job.cost_ms, trace, "completed");
             self.traced(|now| Span::attempt(job, now, None));
-            if completion.load_ms > 0 {
+            if load_ms > 0 {
                 // A worker is not trusted: it cannot have loaded for longer than it held the job.
                 let held_ms = self.seam.now() - job.leased_at.unwrap_or_else(|| self.seam.now());
-                self.metrics.loaded(&self.name_of(job.model).await, completion.load_ms.min(held_ms));
+                self.metrics.loaded(&self.name_of(job.model).await, load_ms.min(held_ms));
             }
             self.ended(job).await;
         }

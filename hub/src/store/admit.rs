@@ -1,15 +1,21 @@
 //! Admitting a request: the recipes, the jobs with their place in the fair queue, and the quota they reserve.
 
+use std::collections::{BTreeMap, HashMap};
+
+use serde::Serialize;
+
 use super::{
     Store, StoreError,
-    db::{Texts, Tx, on, one, scalar},
+    db::{Texts, Tx, all, on, scalar},
+    list,
+    together::{Step, Together},
     turn,
 };
 use crate::{
-    canonical,
+    canonical::{self, Digest},
     fair::{Flow, Shares, Tags},
     job::{Job, Lane},
-    recipe::Recipe,
+    recipe::{Parent, Recipe, RecipeId},
     seam::Millis,
 };
 
@@ -30,13 +36,13 @@ pub struct NewJob {
 
 /// For whom and under which limits.
 #[derive(Debug, Clone)]
-pub struct Admitted<'a> {
+pub struct Admitted {
     /// Who asks.
-    pub member: &'a str,
+    pub member: String,
     /// Where.
-    pub channel: &'a str,
+    pub channel: String,
     /// The channel's community.
-    pub community: &'a str,
+    pub community: String,
     /// Whether its member alone sees what comes of it.
     pub private: bool,
     /// Which lane.
@@ -55,25 +61,21 @@ pub struct Admitted<'a> {
     pub expires_at: Millis,
 }
 
+/// What a member asks for at once.
+#[derive(Debug)]
+pub(super) struct Request {
+    admitted: Admitted,
+    jobs: Vec<NewJob>,
+}
+
 impl Store {
     /// Enqueues all of `jobs`, or none: recipes, fair-queue tags and quota reservations in one transaction.
     ///
     /// # Errors
     /// [`StoreError::Repeated`] if the request was taken before, [`StoreError::QuotaExceeded`],
     /// [`StoreError::TooManyWaiting`], or the database's own.
-    pub async fn enqueue(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<Vec<Job>, StoreError> {
-        let mut tx = self.begin().await?;
-        turn::of_member(&mut tx, admitted.member).await?;
-        let mut standing =
-            standing(&mut tx, admitted, jobs.first().and_then(|job| job.request.as_deref())).await?;
-        standing.check(admitted, jobs)?;
-        let mut enqueued = Vec::with_capacity(jobs.len());
-        for job in jobs {
-            let tags = standing.flow.enqueue(job.estimate_ms, admitted.shares);
-            enqueued.push(insert(&mut tx, admitted, job, tags).await?);
-        }
-        tx.commit().await?;
-        Ok(enqueued)
+    pub async fn enqueue(&self, admitted: Admitted, jobs: Vec<NewJob>) -> Result<Vec<Job>, StoreError> {
+        self.step(Request { admitted, jobs }).await
     }
 
     /// What is left of a member's allowance, in milliseconds of the device.
@@ -85,6 +87,35 @@ impl Store {
             period
         )?;
         Ok(allowance_ms + balance_ms)
+    }
+}
+
+impl Step for Request {
+    type Done = Vec<Job>;
+
+    fn together(store: &Store) -> &Together<Self> {
+        &store.steps.requests
+    }
+
+    async fn all(store: &Store, steps: &[Self]) -> Result<Vec<Result<Vec<Job>, StoreError>>, StoreError> {
+        let mut tx = store.begin().await?;
+        let members: Vec<&str> = steps.iter().map(|request| request.admitted.member.as_str()).collect();
+        turn::of_members(&mut tx, &members).await?;
+        let standings = standings(&mut tx, steps).await?;
+        let mut desk = Desk::default();
+        let answers: Vec<_> =
+            steps.iter().zip(standings).map(|(request, standing)| desk.take(request, standing)).collect();
+        let enqueued = desk.insert(&mut tx).await?;
+        tx.commit().await?;
+        let enqueued: HashMap<&str, &Job> = enqueued.iter().map(|job| (job.id.as_str(), job)).collect();
+        let jobs = |request: &Self| {
+            request
+                .jobs
+                .iter()
+                .filter_map(|job| enqueued.get(job.id.as_str()).map(|job| (*job).clone()))
+                .collect()
+        };
+        Ok(steps.iter().zip(answers).map(|(request, answer)| answer.map(|()| jobs(request))).collect())
     }
 }
 
@@ -102,41 +133,63 @@ struct Standing {
     flow: Flow,
 }
 
-async fn standing(
-    tx: &mut Tx,
-    admitted: &Admitted<'_>,
-    request: Option<&str>,
-) -> Result<Standing, StoreError> {
-    let standing = one!(
-        tx,
-        "SELECT (SELECT id FROM job WHERE request = $4) AS repeated,
-                (SELECT COUNT(*) FROM job WHERE job.member = $1 AND state IN ('queued', 'leased', 'running')) AS waiting,
-                (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger WHERE ledger.member = $1 AND period = $3)
-                    AS balance_ms,
-                virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
-                COALESCE(last_start, 0) AS last_start, COALESCE(last_finish, 0) AS last_finish,
-                (SELECT COALESCE(SUM(other.weight), 0.0) FROM flow AS other WHERE other.community = $2
-                 AND other.last_start > virtual_time AND other.member <> $1) AS others
-         FROM fairness LEFT JOIN community ON community.id = $2
-         LEFT JOIN flow ON flow.community = $2 AND flow.member = $1",
-        admitted.member,
-        admitted.community,
-        admitted.period,
-        request
-    )?;
-    Ok(standing)
+/// For a JSON array of who asks; in its order.
+const STANDINGS: &str = "
+    WITH asked AS MATERIALIZED (
+        SELECT key, value ->> 'member' AS member, value ->> 'community' AS community,
+               CAST(value ->> 'period' AS BIGINT) AS period, value ->> 'request' AS request FROM json_each($1)
+    ), crowds AS MATERIALIZED (
+        SELECT community, (SELECT COALESCE(SUM(flow.weight), 0.0) FROM flow, fairness
+                           WHERE flow.community = own.community AND last_start > virtual_time) AS weight
+        FROM (SELECT DISTINCT community FROM asked) AS own
+    )
+    SELECT (SELECT id FROM job WHERE job.request = asked.request) AS repeated,
+           (SELECT COUNT(*) FROM job
+            WHERE job.member = asked.member AND state IN ('queued', 'leased', 'running')) AS waiting,
+           (SELECT CAST(COALESCE(SUM(gpu_ms), 0) AS BIGINT) FROM ledger
+            WHERE ledger.member = asked.member AND ledger.period = asked.period) AS balance_ms,
+           virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
+           COALESCE(last_start, 0) AS last_start, COALESCE(last_finish, 0) AS last_finish,
+           crowds.weight - CASE WHEN last_start > virtual_time THEN flow.weight ELSE 0.0 END AS others
+    FROM asked CROSS JOIN fairness JOIN crowds ON crowds.community = asked.community LEFT JOIN community ON community.id = asked.community
+    LEFT JOIN flow ON flow.community = asked.community AND flow.member = asked.member
+    ORDER BY asked.key";
+
+async fn standings(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Standing>, StoreError> {
+    #[derive(Serialize)]
+    struct Asked<'a> {
+        member: &'a str,
+        community: &'a str,
+        period: i64,
+        request: Option<&'a str>,
+    }
+    let asked = requests.iter().map(|request| Asked {
+        member: &request.admitted.member,
+        community: &request.admitted.community,
+        period: request.admitted.period,
+        request: request.name(),
+    });
+    Ok(all!(tx, STANDINGS, list(asked))?)
 }
 
-impl Standing {
-    fn check(&self, admitted: &Admitted<'_>, jobs: &[NewJob]) -> Result<(), StoreError> {
-        if let Some(job) = &self.repeated {
+impl Request {
+    /// The surface's own name of it.
+    fn name(&self) -> Option<&str> {
+        self.jobs.first()?.request.as_deref()
+    }
+
+    fn needs_ms(&self) -> i64 {
+        self.jobs.iter().map(|job| job.estimate_ms).sum()
+    }
+
+    fn check(&self, standing: &Standing) -> Result<(), StoreError> {
+        if let Some(job) = &standing.repeated {
             return Err(StoreError::Repeated { job: job.clone() });
         }
-        if self.waiting + jobs.len() as i64 > admitted.max_waiting {
-            return Err(StoreError::TooManyWaiting { waiting: self.waiting });
+        if standing.waiting + self.jobs.len() as i64 > self.admitted.max_waiting {
+            return Err(StoreError::TooManyWaiting { waiting: standing.waiting });
         }
-        let left_ms = admitted.allowance_ms + self.balance_ms;
-        let needed_ms = jobs.iter().map(|job| job.estimate_ms).sum();
+        let (needed_ms, left_ms) = (self.needs_ms(), self.admitted.allowance_ms + standing.balance_ms);
         if needed_ms > left_ms {
             return Err(StoreError::QuotaExceeded { needed_ms, left_ms });
         }
@@ -144,72 +197,207 @@ impl Standing {
     }
 }
 
+/// Requests that are taken one after the other, before any is written down.
+#[derive(Default)]
+struct Desk<'a> {
+    taken: Vec<Taken<'a>>,
+}
+
+/// A request that was taken.
+struct Taken<'a> {
+    request: &'a Request,
+    /// Of each of its jobs.
+    tags: Vec<Tags>,
+    /// What the next request of the flow starts from.
+    flow: Flow,
+    /// Whether the member waits only since then.
+    joins: bool,
+}
+
+impl<'a> Desk<'a> {
+    /// Takes a request or refuses it, as if those taken before were written down.
+    fn take(&mut self, request: &'a Request, standing: Standing) -> Result<(), StoreError> {
+        let mut standing = self.caught_up(request, standing);
+        request.check(&standing)?;
+        let waited = standing.flow.waits();
+        let shares = request.admitted.shares;
+        let tags = request.jobs.iter().map(|job| standing.flow.enqueue(job.estimate_ms, shares)).collect();
+        let joins = !waited && standing.flow.waits();
+        self.taken.push(Taken { request, tags, flow: standing.flow, joins });
+        Ok(())
+    }
+
+    fn caught_up(&self, request: &Request, mut standing: Standing) -> Standing {
+        let Request { admitted, .. } = request;
+        for Taken { request: before, flow, joins, .. } in &self.taken {
+            let is_own = before.admitted.member == admitted.member;
+            let is_near = before.admitted.community == admitted.community;
+            if is_own {
+                standing.waiting += before.jobs.len() as i64;
+                if before.admitted.period == admitted.period {
+                    standing.balance_ms -= before.needs_ms();
+                }
+                if before.name().is_some() && before.name() == request.name() {
+                    standing.repeated = before.jobs.first().map(|job| job.id.clone());
+                }
+            }
+            if is_near && is_own {
+                standing.flow = Flow { others: standing.flow.others, ..*flow };
+            } else if is_near {
+                standing.flow.others += if *joins { before.admitted.shares.member } else { 0.0 };
+                standing.flow.next_tag = standing.flow.next_tag.max(flow.next_tag);
+            }
+        }
+        standing
+    }
+
+    /// Writes down all that was taken.
+    async fn insert(&self, tx: &mut Tx) -> Result<Vec<Job>, StoreError> {
+        if self.taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let jobs = self.taken.iter().flat_map(|Taken { request, tags, .. }| {
+            request.jobs.iter().zip(tags).map(|(job, tags)| Row::of(&request.admitted, job, *tags))
+        });
+        let mut flows = BTreeMap::new();
+        for Taken { request: Request { admitted, .. }, flow, .. } in &self.taken {
+            let (community, member) = (admitted.community.as_str(), admitted.member.as_str());
+            flows.insert(
+                (community, member),
+                FlowRow { community, member, weight: admitted.shares.member, flow: *flow },
+            );
+        }
+        Ok(all!(tx, INSERT, list(jobs), list(flows.into_values()))?)
+    }
+}
+
 /// All that one job adds.
+#[derive(Serialize)]
+struct Row<'a> {
+    id: &'a str,
+    recipe: RecipeId,
+    body: String,
+    model: Digest,
+    parents: &'a [Parent],
+    made_by: Option<&'a str>,
+    member: &'a str,
+    channel: &'a str,
+    lane: i64,
+    start_tag: i64,
+    finish_tag: i64,
+    estimate_ms: i64,
+    expires_at: Millis,
+    now: Millis,
+    private: bool,
+    reply: Option<&'a str>,
+    allowance_ms: i64,
+    period: i64,
+    shape: Digest,
+    amount: i64,
+    request: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    fn of(admitted: &'a Admitted, job: &'a NewJob, tags: Tags) -> Self {
+        let NewJob { id, recipe, estimate_ms, reply, request } = job;
+        let origin = recipe.origin.as_ref();
+        Self {
+            id,
+            recipe: recipe.id(),
+            body: canonical::to_string(recipe),
+            model: recipe.model,
+            parents: origin.map_or(&[], |origin| &origin.parents),
+            made_by: origin.map(|origin| origin.made_by.as_str()),
+            member: &admitted.member,
+            channel: &admitted.channel,
+            lane: admitted.lane as i64,
+            start_tag: tags.start,
+            finish_tag: tags.finish,
+            estimate_ms: *estimate_ms,
+            expires_at: admitted.expires_at,
+            now: admitted.now,
+            private: admitted.private,
+            reply: reply.as_deref(),
+            allowance_ms: admitted.allowance_ms,
+            period: admitted.period,
+            shape: recipe.shape(),
+            amount: recipe.amount(),
+            request: request.as_deref(),
+        }
+    }
+}
+
+/// What is left of a flow for its next request.
+#[derive(Serialize)]
+struct FlowRow<'a> {
+    community: &'a str,
+    member: &'a str,
+    weight: f64,
+    #[serde(flatten)]
+    flow: Flow,
+}
+
 const INSERT: Texts = Texts {
     sqlite: "
-    INSERT INTO recipe (id, body, model, created_at) VALUES ($2, $3, $4, $5) ON CONFLICT DO NOTHING;
+    INSERT INTO recipe (id, body, model, created_at)
+        SELECT value ->> 'recipe', value ->> 'body', value ->> 'model', value ->> 'now' FROM json_each($1) WHERE true
+        ON CONFLICT DO NOTHING;
     INSERT INTO recipe_parent (child, position, parent, idx, made_by)
-        SELECT $2, key, value ->> 'recipe', value ->> 'index', $7 FROM json_each($6) WHERE true
+        SELECT new.value ->> 'recipe', parent.key, parent.value ->> 'recipe', parent.value ->> 'index', new.value ->> 'made_by'
+        FROM json_each($1) AS new, json_each(new.value -> 'parents') AS parent WHERE true
         ON CONFLICT DO NOTHING;
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
                      expires_at, created_at, private, reply, allowance_ms, shape, amount, request)
-        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20, $25);
-    INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5);
-    INSERT INTO flow (community, member, weight, crowd, last_start, last_finish) VALUES ($21, $8, $22, $23, $11, $12)
-        ON CONFLICT DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12;
-    UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24;
-    SELECT * FROM job WHERE id = $1",
+        SELECT value ->> 'id', value ->> 'recipe', value ->> 'model', value ->> 'member', value ->> 'channel', 'queued',
+               value ->> 'lane', value ->> 'start_tag', value ->> 'finish_tag', value ->> 'estimate_ms',
+               value ->> 'expires_at', value ->> 'now', value ->> 'private', value ->> 'reply', value ->> 'allowance_ms',
+               value ->> 'shape', value ->> 'amount', value ->> 'request' FROM json_each($1);
+    INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
+        SELECT value ->> 'member', value ->> 'period', value ->> 'id', 'reserve', -(value ->> 'estimate_ms'), value ->> 'now'
+        FROM json_each($1);
+    INSERT INTO flow (community, member, weight, crowd, last_start, last_finish)
+        SELECT value ->> 'community', value ->> 'member', value ->> 'weight', value ->> 'crowd', value ->> 'last_start',
+               value ->> 'last_finish' FROM json_each($2) WHERE true
+        ON CONFLICT DO UPDATE SET weight = excluded.weight, crowd = excluded.crowd, last_start = excluded.last_start,
+            last_finish = excluded.last_finish;
+    UPDATE community SET next_tag = MAX(next_tag, new.tag)
+        FROM (SELECT value ->> 'community' AS community, MAX(value ->> 'next_tag') AS tag FROM json_each($2) GROUP BY 1) AS new
+        WHERE community.id = new.community;
+    SELECT * FROM job WHERE id IN (SELECT value ->> 'id' FROM json_each($1))",
     postgres: "
-    WITH recipe AS (
-        INSERT INTO recipe (id, body, model, created_at) VALUES ($2, $3, $4, $5) ON CONFLICT DO NOTHING
+    WITH new AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST($1 AS JSON))
+            AS t (id TEXT, recipe TEXT, body TEXT, model TEXT, parents TEXT, made_by TEXT, member TEXT, channel TEXT, lane BIGINT,
+                  start_tag BIGINT, finish_tag BIGINT, estimate_ms BIGINT, expires_at BIGINT, now BIGINT, private BOOLEAN,
+                  reply TEXT, allowance_ms BIGINT, period BIGINT, shape TEXT, amount BIGINT, request TEXT)
+    ), flows AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST($2 AS JSON))
+            AS t (community TEXT, member TEXT, weight DOUBLE PRECISION, crowd DOUBLE PRECISION, last_start BIGINT,
+                  last_finish BIGINT, next_tag BIGINT)
+    ), recipe AS (
+        INSERT INTO recipe (id, body, model, created_at) SELECT recipe, body, model, now FROM new ORDER BY recipe
+        ON CONFLICT DO NOTHING
     ), parents AS (
         INSERT INTO recipe_parent (child, position, parent, idx, made_by)
-            SELECT $2, key, value ->> 'recipe', CAST(value ->> 'index' AS BIGINT), $7 FROM json_each($6)
+            SELECT new.recipe, key, value ->> 'recipe', CAST(value ->> 'index' AS BIGINT), made_by
+            FROM new CROSS JOIN LATERAL json_each(new.parents) ORDER BY new.recipe, key
             ON CONFLICT DO NOTHING
     ), reserve AS (
-        INSERT INTO ledger (member, period, job, kind, gpu_ms, at) VALUES ($8, $18, $1, 'reserve', -$13, $5)
+        INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
+            SELECT member, period, id, 'reserve', -estimate_ms, now FROM new
     ), flow AS (
         INSERT INTO flow (community, member, weight, crowd, last_start, last_finish)
-            VALUES ($21, $8, $22, $23, $11, $12)
-            ON CONFLICT (community, member) DO UPDATE SET weight = $22, crowd = $23, last_start = $11, last_finish = $12
+            SELECT community, member, weight, crowd, last_start, last_finish FROM flows
+            ON CONFLICT (community, member) DO UPDATE SET weight = excluded.weight, crowd = excluded.crowd,
+                last_start = excluded.last_start, last_finish = excluded.last_finish
+    ), ahead AS MATERIALIZED (
+        SELECT id, tag FROM (SELECT community, MAX(next_tag) AS tag FROM flows GROUP BY community) AS last
+        JOIN community ON id = last.community AND next_tag < tag ORDER BY id FOR NO KEY UPDATE OF community
     ), community AS (
-        UPDATE community SET next_tag = $24 WHERE id = $21 AND next_tag < $24
+        UPDATE community SET next_tag = MAX(next_tag, tag) FROM ahead WHERE community.id = ahead.id
     )
     INSERT INTO job (id, recipe, model, member, channel, state, lane, start_tag, finish_tag, estimate_ms,
                      expires_at, created_at, private, reply, allowance_ms, shape, amount, request)
-        VALUES ($1, $2, $4, $8, $9, 'queued', $10, $11, $12, $13, $14, $5, $15, $16, $17, $19, $20, $25) RETURNING *",
+        SELECT id, recipe, model, member, channel, 'queued', lane, start_tag, finish_tag, estimate_ms,
+               expires_at, now, private, reply, allowance_ms, shape, amount, request FROM new RETURNING *",
 };
-
-async fn insert(tx: &mut Tx, admitted: &Admitted<'_>, job: &NewJob, tags: Tags) -> Result<Job, StoreError> {
-    let parents = job.recipe.origin.as_ref().map(|origin| canonical::to_string(&origin.parents));
-    let enqueued = one!(
-        tx,
-        INSERT,
-        &job.id,
-        job.recipe.id().to_string(),
-        canonical::to_string(&job.recipe),
-        job.recipe.model.to_string(),
-        admitted.now,
-        parents.as_deref().unwrap_or("[]"),
-        job.recipe.origin.as_ref().map(|origin| origin.made_by.as_str()),
-        admitted.member,
-        admitted.channel,
-        admitted.lane as i64,
-        tags.start,
-        tags.finish,
-        job.estimate_ms,
-        admitted.expires_at,
-        admitted.private,
-        &job.reply,
-        admitted.allowance_ms,
-        admitted.period,
-        job.recipe.shape().to_string(),
-        job.recipe.amount(),
-        admitted.community,
-        admitted.shares.member,
-        tags.crowd,
-        tags.next,
-        &job.request
-    )?;
-    Ok(enqueued)
-}

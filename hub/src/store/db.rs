@@ -127,8 +127,9 @@ pub(super) async fn sqlite(file: &Path, options: &StoreOptions) -> Result<(Pool,
     Ok((Pool::Sqlite(write), Pool::Sqlite(read)))
 }
 
-/// Connects to a database and brings it up to date. Hubs that start together take turns at that.
-pub(super) async fn postgres(options: &Postgres) -> Result<Pool, StoreError> {
+/// Connects to a database and brings it up to date: connections for steps and for readers. Hubs that start together take turns
+/// at that.
+pub(super) async fn postgres(options: &Postgres) -> Result<(Pool, Pool), StoreError> {
     let timeout = options.statement_timeout.as_millis().to_string();
     let connect = PgConnectOptions::from_str(&options.url)?.application_name("riff").options([
         // A hub that falls silent within a step must not keep others from theirs.
@@ -146,10 +147,18 @@ pub(super) async fn postgres(options: &Postgres) -> Result<Pool, StoreError> {
         StoreError::Unreachable { host, port, source }
     })?;
     first.close().await?;
-    let pool = PgPoolOptions::new().max_connections(options.connections).connect_with(connect).await?;
-    POSTGRES.run(&pool).await?;
-    Ok(Pool::Postgres(pool))
+    let steps = options.connections.div_ceil(2);
+    let readers = PgPoolOptions::new().max_connections((options.connections - steps).max(1));
+    let write =
+        PgPoolOptions::new().max_connections(steps).connect_with(connect.clone().options(WALK)).await?;
+    POSTGRES.run(&write).await?;
+    Ok((Pool::Postgres(write), Pool::Postgres(readers.connect_lazy_with(connect))))
 }
+
+/// A step is about a few rows, and PostgreSQL does not know how many there are of what it is about at this moment: it would read
+/// whole tables if it took them for short. It is to walk along indexes instead.
+const WALK: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
 
 /// What an operator can do something about.
 pub(super) enum Fault {
@@ -196,8 +205,7 @@ impl Pool {
         })
     }
 
-    /// Begins a step that looks for the first of the line. PostgreSQL does not know how long the line is at this moment, and
-    /// would sort all of it if it took it for short; it is to walk along the index instead.
+    /// Begins a step that looks for the first of the line, for which PostgreSQL would sort all of it if it took it for short.
     pub async fn begin_in_line(&self) -> Result<Tx, StoreError> {
         const WALK: &str = "BEGIN; SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off";
         match self {
@@ -242,8 +250,8 @@ mod tests {
         let server = temporary_postgres::shared().unwrap();
         let (connections, statement_timeout) = (1, Duration::from_secs(10));
         let options = Postgres { url: server.database().unwrap(), connections, statement_timeout };
-        let pool = postgres(&options).await.unwrap();
-        let mut tx = pool.begin_in_line().await.unwrap();
+        let (steps, _) = postgres(&options).await.unwrap();
+        let mut tx = steps.begin_in_line().await.unwrap();
         // Without a condition there is nothing to compile, whatever it costs.
         let plan: Vec<String> =
             scalars!(tx, "EXPLAIN (ANALYZE) SELECT id FROM job WHERE created_at > 0 ORDER BY created_at")

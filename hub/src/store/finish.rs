@@ -1,38 +1,19 @@
-//! How jobs end: completed with outputs, failed, cancelled or expired. Each ending is one transaction that also
-//! settles or refunds the quota and records what must be posted.
+//! How jobs end: failed, cancelled or expired, and what every end does. Each is one transaction that also settles or refunds the
+//! quota and records what must be posted.
+
+use serde::Serialize;
 
 use super::{
     Store, StoreError,
-    db::{Texts, Tx, execute, on, one, optional},
+    db::{Texts, Tx, all, execute, on, one, optional},
     illegal,
-    learn::{blame, had_no_room, learn},
-    read_json, turn,
+    learn::{blame, had_no_room},
+    list, turn,
 };
 use crate::{
-    job::{Job, Output, State},
-    model::Cost,
-    recipe::Recipe,
+    job::{Job, State},
     seam::Millis,
 };
-
-/// A worker's word that a job is done.
-#[derive(Debug, Clone)]
-pub struct Completion<'a> {
-    /// The job.
-    pub job: &'a str,
-    /// The worker that holds it.
-    pub worker: &'a str,
-    /// The attempt that holds it.
-    pub attempt: u32,
-    /// How many outputs the worker says it stored.
-    pub outputs: i64,
-    /// Time of the device, in milliseconds.
-    pub run_ms: i64,
-    /// Time to load the weights, in milliseconds; 0 if they were in memory.
-    pub load_ms: i64,
-    /// Allowance of a member's period where the job has none of its own, so that settling never goes below zero.
-    pub allowance_ms: i64,
-}
 
 /// Whether a failed attempt is followed by another.
 #[derive(Debug, Clone, Copy)]
@@ -74,74 +55,6 @@ impl Ending {
 }
 
 impl Store {
-    /// Records one stored output of a running attempt. Repeating it replaces it.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] if that attempt no longer holds the job.
-    pub async fn add_output(
-        &self,
-        job: &str,
-        worker: &str,
-        attempt: u32,
-        output: &Output,
-    ) -> Result<(), StoreError> {
-        let added = execute!(
-            self.write,
-            ADD_OUTPUT,
-            job,
-            worker,
-            i64::from(attempt),
-            output.idx,
-            output.blob.to_string(),
-            &output.media_type,
-            output.bytes,
-            output.width,
-            output.height,
-            &output.safety
-        )?;
-        if added == 0 {
-            return Err(StoreError::LeaseLost { job: job.to_owned(), attempt });
-        }
-        Ok(())
-    }
-
-    /// Ends a job in success: state, settled cost, measured model cost and the posts to make, in one transaction.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] for a late result; [`StoreError::Missing`] if not every output was stored.
-    pub async fn complete(&self, done: &Completion<'_>, now: Millis) -> Result<Ending, StoreError> {
-        let mut tx = self.begin().await?;
-        let account = account(&mut tx, done.job).await?;
-        let job = &account.job;
-        let is_its = job.attempt == i64::from(done.attempt) && job.worker.as_deref() == Some(done.worker);
-        if is_its && job.state == State::Succeeded {
-            return Ok(Ending::Before(account.job));
-        }
-        if !is_its || !job.state.is_held() {
-            return Err(StoreError::LeaseLost { job: done.job.to_owned(), attempt: done.attempt });
-        }
-        let recipe: Recipe = read_json("recipe", &account.body)?;
-        let asked = i64::from(recipe.count());
-        let stored = account.stored;
-        if stored != asked || stored != done.outputs {
-            let what = format!(
-                "full set of outputs: {asked} were asked for, {stored} are stored and the worker says {}",
-                done.outputs
-            );
-            return Err(StoreError::Missing(what));
-        }
-        // A worker is not trusted: it cannot charge for longer than it held the job.
-        let held_ms = now - job.leased_at.unwrap_or(now);
-        let cost_ms = done.run_ms.min(held_ms).max(0);
-        let announced_ms = read_json::<Cost>("model", &account.announced)?.estimate_ms(&recipe, 1.0);
-        let ratio = (cost_ms as f64 / announced_ms as f64).clamp(0.01, 100.0);
-        learn(&mut tx, job, ratio, done.load_ms.min(held_ms).max(0), now).await?;
-        let charge_ms = account.charge_ms(cost_ms, done.allowance_ms);
-        let job = end(&mut tx, job, End::Success { cost_ms, charge_ms }, now).await?;
-        tx.commit().await?;
-        Ok(Ending::Now(job))
-    }
-
     /// Ends an attempt in failure: back to the queue with back-off, or the end of the job.
     pub async fn fail(
         &self,
@@ -184,7 +97,7 @@ pub(super) async fn cancel(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, S
     if job.state == State::Queued {
         close_gap(tx, job).await?;
     }
-    end(tx, job, End::Cancelled, now).await
+    End::cancelled(job, now).only(tx).await
 }
 
 /// What the member of a withheld result reads.
@@ -196,11 +109,11 @@ pub(super) async fn withhold(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job,
     if !job.state.is_held() {
         return Err(illegal(&job.id, job.state, State::Failed));
     }
-    end(tx, job, End::Failed(WITHHELD), now).await
+    End::failed(job, WITHHELD, now).only(tx).await
 }
 
 async fn by_id(tx: &mut Tx, job: &str) -> Result<Job, StoreError> {
-    turn::of_job(tx, job).await?;
+    turn::of_jobs(tx, &[job]).await?;
     optional!(tx, "SELECT * FROM job WHERE id = $1", job)?
         .ok_or_else(|| StoreError::Missing(format!("job {job}")))
 }
@@ -216,120 +129,94 @@ async fn held(tx: &mut Tx, job: &str, worker: &str, attempt: u32) -> Result<Job,
     Ok(found)
 }
 
-/// An attempt that ends meanwhile adds nothing.
-const ADD_OUTPUT: Texts = Texts {
-    sqlite: "
-    INSERT OR REPLACE INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
-        SELECT id, attempt, $4, $5, $6, $7, $8, $9, $10 FROM job
-        WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
-    postgres: "
-    INSERT INTO output (job, attempt, idx, blob, media_type, bytes, width, height, safety)
-        SELECT id, attempt, $4, $5, $6, $7, $8, $9, $10 FROM job
-        WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running') FOR NO KEY UPDATE
-        ON CONFLICT (job, attempt, idx) DO UPDATE SET blob = $5, media_type = $6, bytes = $7, width = $8, height = $9,
-            safety = $10",
-};
-
-/// A job with what is needed to settle it.
-#[derive(sqlx::FromRow)]
-struct Account {
-    #[sqlx(flatten)]
-    job: Job,
-    /// Its recipe, as stored.
-    body: String,
-    /// What its model announces of costs, as stored.
-    announced: String,
-    /// How many outputs its attempt has stored.
-    stored: i64,
-    /// What was reserved, in milliseconds of the device.
-    reserved_ms: i64,
-    /// Sum of the member's ledger in that period.
-    balance_ms: i64,
-    /// Allowance of the member's period, where the job has one of its own.
-    allowance_ms: Option<i64>,
+/// The end of a job.
+#[derive(Debug, Serialize)]
+pub(super) struct End {
+    /// The job.
+    pub job: String,
+    channel: String,
+    state: State,
+    reason: Option<String>,
+    cost_ms: Option<i64>,
+    /// How much of the reservation is not given back.
+    charge_ms: i64,
+    at: Millis,
 }
 
-impl Account {
-    /// The measured cost, but never more than the member had.
-    fn charge_ms(&self, cost_ms: i64, allowance_ms: i64) -> i64 {
-        let left_ms = (self.allowance_ms.unwrap_or(allowance_ms) + self.balance_ms).max(0);
-        cost_ms.min(self.reserved_ms + left_ms)
+impl End {
+    fn of(job: &Job, state: State, reason: Option<String>, at: Millis) -> Self {
+        let (job, channel) = (job.id.clone(), job.channel.clone());
+        Self { job, channel, state, reason, cost_ms: None, charge_ms: 0, at }
     }
-}
 
-async fn account(tx: &mut Tx, job: &str) -> Result<Account, StoreError> {
-    turn::of_job(tx, job).await?;
-    optional!(
-        tx,
-        "SELECT job.*, body, model.spec -> 'cost' AS announced, -gpu_ms AS reserved_ms,
-                (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
-                (SELECT CAST(SUM(l.gpu_ms) AS BIGINT) FROM ledger AS l WHERE l.member = job.member AND l.period = reserve.period)
-                    AS balance_ms
-         FROM job JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model
-         JOIN ledger AS reserve ON reserve.job = job.id AND kind = 'reserve' WHERE job.id = $1",
-        job
-    )?
-    .ok_or_else(|| StoreError::Missing(format!("job {job}")))
-}
-
-/// How a job ends.
-enum End<'a> {
     /// With its outputs. Charged is what the member had left, at most.
-    Success { cost_ms: i64, charge_ms: i64 },
-    /// With a reason.
-    Failed(&'a str),
-    /// Given up.
-    Expired,
-    /// By its member or a moderator. Nothing is posted; a surface that has shown it waiting shows that.
-    Cancelled,
-}
+    pub fn success(job: &Job, cost_ms: i64, charge_ms: i64, at: Millis) -> Self {
+        Self { cost_ms: Some(cost_ms), charge_ms, ..Self::of(job, State::Succeeded, None, at) }
+    }
 
-impl End<'_> {
-    fn state(&self) -> State {
-        match self {
-            Self::Success { .. } => State::Succeeded,
-            Self::Failed(_) => State::Failed,
-            Self::Expired => State::Expired,
-            Self::Cancelled => State::Cancelled,
-        }
+    /// For a reason.
+    fn failed(job: &Job, reason: impl Into<String>, at: Millis) -> Self {
+        Self::of(job, State::Failed, Some(reason.into()), at)
+    }
+
+    /// Given up.
+    fn expired(job: &Job, at: Millis) -> Self {
+        Self::of(job, State::Expired, Some("no worker was free for it in time".to_owned()), at)
+    }
+
+    /// By its member or a moderator. Nothing is posted; a surface that has shown it waiting shows that.
+    fn cancelled(job: &Job, at: Millis) -> Self {
+        Self::of(job, State::Cancelled, None, at)
+    }
+
+    async fn only(self, tx: &mut Tx) -> Result<Job, StoreError> {
+        let missing = || StoreError::Missing(format!("job {}", self.job));
+        end(tx, std::slice::from_ref(&self)).await?.pop().ok_or_else(missing)
     }
 }
 
-/// The end of a job: its state, what is settled or refunded of the reservation, and what is owed to the surface that its
+/// Ends jobs: their state, what is settled or refunded of the reservation, and what is owed to the surface that each one's
 /// channel is on.
-async fn end(tx: &mut Tx, job: &Job, end: End<'_>, now: Millis) -> Result<Job, StoreError> {
-    let (reason, cost_ms, charge_ms) = match end {
-        End::Success { cost_ms, charge_ms } => (None, Some(cost_ms), charge_ms),
-        End::Failed(reason) => (Some(reason), None, 0),
-        End::Expired => (Some("no worker was free for it in time"), None, 0),
-        End::Cancelled => (None, None, 0),
-    };
-    let job = one!(tx, END, &job.id, end.state().as_str(), charge_ms, now, &job.channel, reason, cost_ms)?;
-    Ok(job)
+pub(super) async fn end(tx: &mut Tx, ends: &[End]) -> Result<Vec<Job>, StoreError> {
+    if ends.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(all!(tx, END, list(ends))?)
 }
 
 const END: Texts = Texts {
     sqlite: "
     INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
-        SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
-        FROM ledger WHERE job = $1 AND kind = 'reserve';
+        SELECT member, period, job, CASE WHEN value ->> 'state' = 'succeeded' THEN 'settle' ELSE 'refund' END,
+               -gpu_ms - (value ->> 'charge_ms'), value ->> 'at'
+        FROM json_each($1) JOIN ledger ON job = value ->> 'job' AND kind = 'reserve';
     INSERT INTO outbox (job, surface, created_at, next_at)
-        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND ($2 <> 'cancelled' OR surface <> 'web') ON CONFLICT DO NOTHING;
-    UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
-        WHERE id = $1 RETURNING *",
+        SELECT value ->> 'job', surface, value ->> 'at', value ->> 'at'
+        FROM json_each($1) JOIN channel ON channel.id = value ->> 'channel'
+        WHERE value ->> 'state' <> 'cancelled' OR surface <> 'web' ON CONFLICT DO NOTHING;
+    UPDATE job SET state = value ->> 'state', reason = value ->> 'reason', cost_ms = value ->> 'cost_ms',
+                   finished_at = value ->> 'at', lease_until = NULL
+        FROM json_each($1) WHERE job.id = value ->> 'job' RETURNING *",
     postgres: "
-    WITH account AS (
+    WITH ended AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST($1 AS JSON))
+            AS t (job TEXT, channel TEXT, state TEXT, reason TEXT, cost_ms BIGINT, charge_ms BIGINT, at BIGINT)
+    ), account AS (
         INSERT INTO ledger (member, period, job, kind, gpu_ms, at)
-        SELECT member, period, job, CASE WHEN $2 = 'succeeded' THEN 'settle' ELSE 'refund' END, -gpu_ms - $3, $4
-        FROM ledger WHERE job = $1 AND kind = 'reserve'
+        SELECT member, period, ended.job, CASE WHEN state = 'succeeded' THEN 'settle' ELSE 'refund' END,
+               -gpu_ms - charge_ms, ended.at
+        FROM ended CROSS JOIN LATERAL
+            (SELECT member, period, gpu_ms FROM ledger WHERE ledger.job = ended.job AND kind = 'reserve' LIMIT 1) AS reserve
     ), post AS (
         INSERT INTO outbox (job, surface, created_at, next_at)
-        SELECT $1, surface, $4, $4 FROM channel WHERE id = $5 AND ($2 <> 'cancelled' OR surface <> 'web') ON CONFLICT DO NOTHING
+        SELECT job, surface, at, at FROM ended JOIN channel ON channel.id = ended.channel
+        WHERE state <> 'cancelled' OR surface <> 'web' ON CONFLICT DO NOTHING
     ), live AS (
-        DELETE FROM live WHERE job = $1
+        DELETE FROM live USING ended WHERE live.job = ended.job
     )
-    UPDATE job SET state = $2, reason = $6, cost_ms = $7, finished_at = $4, lease_until = NULL
-        WHERE id = $1 RETURNING *",
+    UPDATE job SET state = ended.state, reason = ended.reason, cost_ms = ended.cost_ms, finished_at = ended.at,
+                   lease_until = NULL
+    FROM ended WHERE job.id = ended.job RETURNING job.*",
 };
 
 /// After the last attempt the job fails; before, it goes back with exponential back-off.
@@ -356,7 +243,7 @@ pub(super) async fn put_back_or_fail(
             Retry::Elsewhere { .. } => ". Ask for less at once: a smaller size, fewer, or a shorter answer",
             Retry::Never | Retry::UpTo { .. } => "",
         };
-        return end(tx, job, End::Failed(&format!("{reason}{advice}")), now).await;
+        return End::failed(job, format!("{reason}{advice}"), now).only(tx).await;
     };
     let job = one!(
         tx,
@@ -370,7 +257,7 @@ pub(super) async fn put_back_or_fail(
 }
 
 pub(super) async fn expire(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job, StoreError> {
-    end(tx, job, End::Expired, now).await
+    End::expired(job, now).only(tx).await
 }
 
 /// A job cancelled before it was served must not cost the member its place: later tags move up.

@@ -1,10 +1,16 @@
 //! Giving jobs to workers, and taking them back when a worker falls silent.
 
+use std::collections::HashMap;
+
+use serde::Serialize;
+
 use super::{
     Store, StoreError,
     db::{Texts, Tx, all, execute, on, optional, scalar_optional, scalars},
     finish::{Retry, expire, put_back_or_fail},
-    pick::{Search, pick},
+    list,
+    pick::{Picked, Search, pick},
+    together::{Step, Together},
     turn,
 };
 use crate::{
@@ -30,28 +36,74 @@ struct HeldRow {
     body: String,
 }
 
+/// A worker that looks for jobs.
+#[derive(Debug)]
+pub(super) struct Looking {
+    search: Search,
+    lease_until: Millis,
+}
+
+impl Step for Looking {
+    type Done = Vec<Leased>;
+
+    fn together(store: &Store) -> &Together<Self> {
+        &store.steps.leases
+    }
+
+    async fn all(store: &Store, steps: &[Self]) -> Result<Vec<Result<Vec<Leased>, StoreError>>, StoreError> {
+        let mut tx = store.write.begin_in_line().await?;
+        let mut picked: Vec<Vec<String>> = Vec::new();
+        for Self { search, .. } in steps {
+            let Picked { jobs, swaps } = pick(&mut tx, search, picked.iter().flatten()).await?;
+            if swaps {
+                execute!(
+                    tx,
+                    "UPDATE worker SET swapped_at = $1 WHERE name = $2",
+                    search.now,
+                    &search.worker
+                )?;
+            }
+            picked.push(jobs);
+        }
+        let leased = take(&mut tx, steps.iter().zip(&picked)).await?;
+        tx.commit().await?;
+        // They are leased, whatever becomes of the tags of others.
+        if let Err(error) = store.keep_up(leased.values().map(|leased| &leased.job)).await {
+            tracing::warn!(%error, "tags are not kept up");
+        }
+        let own = |picked: Vec<String>| picked.iter().filter_map(|job| leased.get(job).cloned()).collect();
+        Ok(picked.into_iter().map(|picked| Ok(own(picked))).collect())
+    }
+
+    /// Somebody else is to have what a worker that has gone was given.
+    async fn unheard(store: &Store, leased: Vec<Leased>) {
+        for Leased { job, .. } in leased {
+            let worker = job.worker.unwrap_or_default();
+            if let Err(error) = store.release(&job.id, &worker, job.attempt as u32).await {
+                tracing::warn!(job = job.id, worker, %error, "not taken back from a worker that does not wait for it");
+            }
+        }
+    }
+}
+
+/// A job for a worker.
+#[derive(Debug, Serialize)]
+struct Take<'a> {
+    job: &'a str,
+    worker: &'a str,
+    until: Millis,
+    now: Millis,
+}
+
 impl Store {
     /// Leases to a worker the first job in the fair order that it can serve, with those that run together with it, and
     /// moves virtual time to them. Gives none if there is none.
-    pub async fn lease(&self, search: &Search<'_>, lease_until: Millis) -> Result<Vec<Leased>, StoreError> {
+    pub async fn lease(&self, search: Search, lease_until: Millis) -> Result<Vec<Leased>, StoreError> {
         // A look does not take SQLite's only writer from the others.
-        if self.is_alone() && self.next_for(search).await?.is_none() {
+        if self.is_alone() && self.next_for(&search).await?.is_none() {
             return Ok(Vec::new());
         }
-        let mut tx = self.write.begin_in_line().await?;
-        let mut leased = Vec::new();
-        let picked = pick(&mut tx, search).await?;
-        if picked.swaps {
-            execute!(tx, "UPDATE worker SET swapped_at = $1 WHERE name = $2", search.now, search.worker)?;
-        }
-        for id in picked.jobs {
-            leased.extend(take(&mut tx, search, &id, lease_until).await?);
-        }
-        tx.commit().await?;
-        for Leased { job, .. } in &leased {
-            self.keep_up(&job.member, &job.channel).await?;
-        }
-        Ok(leased)
+        self.step(Looking { search, lease_until }).await
     }
 
     /// Takes back a job that its worker has not begun: it counts as no attempt, and nobody is to blame.
@@ -165,7 +217,7 @@ impl Store {
     /// Takes back a job that is overdue, if it still is.
     async fn take_back(&self, job: &str, now: Millis, retry: Retry) -> Result<Option<Job>, StoreError> {
         let mut tx = self.begin().await?;
-        turn::of_job(&mut tx, job).await?;
+        turn::of_jobs(&mut tx, &[job]).await?;
         let job: Option<Job> = optional!(
             tx,
             "SELECT * FROM job WHERE id = $1 AND (state IN ('leased', 'running') AND lease_until < $2
@@ -190,29 +242,48 @@ impl Store {
     }
 }
 
-/// Nothing, if another hub gave the job away meanwhile.
+/// Gives workers the jobs that were picked for them; gives them by id.
 async fn take(
     tx: &mut Tx,
-    search: &Search<'_>,
-    id: &str,
-    lease_until: Millis,
-) -> Result<Option<Leased>, StoreError> {
-    let row: Option<HeldRow> = optional!(tx, TAKE, search.worker, lease_until, search.now, id)?;
-    row.map(|HeldRow { job, body }| Ok(Leased { job, recipe: read_json("recipe", &body)? })).transpose()
+    picked: impl Iterator<Item = (&Looking, &Vec<String>)>,
+) -> Result<HashMap<String, Leased>, StoreError> {
+    let mut asked = Vec::new();
+    for (Looking { search, lease_until }, jobs) in picked {
+        let (worker, until, now) = (&search.worker, *lease_until, search.now);
+        asked.extend(jobs.iter().map(|job| Take { job, worker, until, now }));
+    }
+    if asked.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<HeldRow> = all!(tx, TAKE, list(asked))?;
+    let leased = |HeldRow { job, body }: HeldRow| {
+        Ok((job.id.clone(), Leased { job, recipe: read_json("recipe", &body)? }))
+    };
+    rows.into_iter().map(leased).collect()
 }
 
-/// Virtual time moves on to what is served. On PostgreSQL it is a sequence, for which no transaction waits; that of two hubs
-/// at the same moment the lesser may win does no harm, as the next job moves it on.
+/// Of the jobs that are to be given, none that another hub gave away meanwhile. Virtual time moves on to what is served. On
+/// PostgreSQL it is a sequence, for which no transaction waits; that of two hubs at the same moment the lesser may win does no
+/// harm, as the next job moves it on.
 const TAKE: Texts = Texts {
     sqlite: "
-    UPDATE fairness SET virtual_time = MAX(virtual_time, start_tag) FROM job WHERE job.id = $4;
-    UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
-        WHERE id = $4 RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
+    UPDATE fairness SET virtual_time = MAX(virtual_time,
+        (SELECT MAX(start_tag) FROM json_each($1) JOIN job ON job.id = value ->> 'job'));
+    UPDATE job SET state = 'leased', worker = value ->> 'worker', lease_until = value ->> 'until',
+                   leased_at = value ->> 'now', attempt = attempt + 1
+        FROM json_each($1) WHERE job.id = value ->> 'job'
+        RETURNING *, (SELECT body FROM recipe WHERE recipe.id = job.recipe) AS body",
     postgres: "
-    WITH taken AS (
-        UPDATE job SET state = 'leased', worker = $1, lease_until = $2, leased_at = $3, attempt = attempt + 1
-        WHERE id = (SELECT id FROM job WHERE id = $4 AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED) RETURNING *
+    WITH asked AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST($1 AS JSON)) AS t (job TEXT, worker TEXT, until BIGINT, now BIGINT)
+    ), free AS MATERIALIZED (
+        SELECT id FROM job WHERE id IN (SELECT job FROM asked) AND state = 'queued' FOR NO KEY UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE job SET state = 'leased', worker = asked.worker, lease_until = asked.until, leased_at = asked.now,
+                       attempt = attempt + 1
+        FROM asked WHERE job.id = asked.job AND asked.job IN (SELECT id FROM free) RETURNING job.*
     )
-    SELECT taken.*, body, (SELECT setval('fairness_clock', GREATEST(last_value, taken.start_tag)) FROM fairness_clock)
+    SELECT taken.*, body,
+        (SELECT setval('fairness_clock', GREATEST(last_value, (SELECT MAX(start_tag) FROM taken))) FROM fairness_clock)
     FROM taken JOIN recipe ON recipe.id = taken.recipe",
 };

@@ -5,12 +5,14 @@
 //! (WAL). A connection is a thread, and the way there and back takes longer than most statements: those of a step that do not
 //! wait for each other's answers go in one text. Their parameters are named `$N`, because sqlx counts through all statements
 //! of a text, also the numbers of `?N` that one skips. On PostgreSQL, such a text is one statement with `WITH`; what keeps
-//! steps apart there is in [`turn`].
+//! steps apart there is in [`turn`]. Steps that are asked for at the same moment share a transaction ([`together`]): what they
+//! are about goes as a JSON array, of which each database makes rows.
 
 mod admit;
 mod catalogue;
 mod claims;
 mod community;
+mod complete;
 mod copy;
 mod db;
 mod fair;
@@ -22,20 +24,31 @@ mod moderate;
 mod named;
 mod observe;
 mod outbox;
+mod outputs;
 mod peers;
 mod people;
 mod pick;
+mod together;
 mod transfer;
 mod turn;
 mod view;
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use self::db::{Pool, Tx, execute};
+use serde::Serialize;
+
+use self::{
+    admit::Request,
+    db::{Pool, Tx, execute},
+    lease::Looking,
+    outputs::Stored,
+    together::Together,
+};
 pub use admit::{Admitted, NewJob};
 pub use catalogue::{KnownModel, Present, Served};
 pub use community::Ground;
-pub use finish::{Completion, Ending, Retry};
+pub use complete::Completion;
+pub use finish::{Ending, Retry};
 pub use lease::Leased;
 pub use lineage::Relative;
 pub use moderate::Desk;
@@ -55,6 +68,16 @@ use crate::job::State;
 pub struct Store {
     write: Pool,
     read: Pool,
+    steps: Arc<Steps>,
+}
+
+/// Steps that wait to be done together.
+#[derive(Default)]
+struct Steps {
+    requests: Together<Request>,
+    leases: Together<Looking>,
+    outputs: Together<Stored>,
+    completions: Together<Completion>,
 }
 
 /// Which database, and how it is opened.
@@ -75,7 +98,7 @@ pub struct Postgres {
     /// Where it is, `postgres://user:password@host/database?…`
     /// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS>).
     pub url: String,
-    /// Most connections of this hub.
+    /// Most connections of this hub, half of them for steps and half for readers.
     pub connections: u32,
     /// After which the database gives a statement up.
     pub statement_timeout: Duration,
@@ -182,16 +205,11 @@ impl Store {
     /// # Errors
     /// If it cannot be reached or opened, is locked, or was made by a newer version.
     pub async fn open(folder: &Path, options: &StoreOptions) -> Result<Self, StoreError> {
-        match &options.postgres {
-            Some(postgres) => {
-                let pool = db::postgres(postgres).await?;
-                Ok(Self { write: pool.clone(), read: pool })
-            }
-            None => {
-                let (write, read) = db::sqlite(&folder.join("riff.sqlite"), options).await?;
-                Ok(Self { write, read })
-            }
-        }
+        let (write, read) = match &options.postgres {
+            Some(postgres) => db::postgres(postgres).await?,
+            None => db::sqlite(&folder.join("riff.sqlite"), options).await?,
+        };
+        Ok(Self { write, read, steps: Arc::default() })
     }
 
     /// Whether the database answers.
@@ -218,6 +236,12 @@ impl Store {
 
 fn illegal(job: &str, found: State, wanted: State) -> StoreError {
     StoreError::IllegalTransition { job: job.to_owned(), found: found.as_str(), wanted: wanted.as_str() }
+}
+
+/// A JSON array for a statement.
+fn list<T: Serialize>(rows: impl IntoIterator<Item = T>) -> String {
+    let rows: Vec<T> = rows.into_iter().collect();
+    serde_json::to_string(&rows).unwrap_or_else(|_| "[]".to_owned())
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T, StoreError> {

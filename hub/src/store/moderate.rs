@@ -184,7 +184,7 @@ async fn restrict(
 }
 
 async fn cancel_waiting(tx: &mut Tx, desk: Desk<'_>, member: &Member) -> Result<Vec<Job>, StoreError> {
-    turn::of_member(tx, &member.id).await?;
+    turn::of_members(tx, &[&member.id]).await?;
     let waiting: Vec<Job> = all!(
         tx,
         "SELECT job.* FROM job JOIN channel ON channel.id = job.channel
@@ -207,7 +207,7 @@ async fn pause_model(tx: &mut Tx, community: &str, model: &str) -> Result<(), St
 }
 
 async fn job_here(tx: &mut Tx, community: &str, job: &str) -> Result<Job, StoreError> {
-    turn::of_job(tx, job).await?;
+    turn::of_jobs(tx, &[job]).await?;
     optional!(
         tx,
         "SELECT job.* FROM job JOIN channel ON channel.id = job.channel WHERE job.id = $1 AND community = $2",

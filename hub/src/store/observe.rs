@@ -86,12 +86,9 @@ impl Store {
         Ok(rows.into_iter().collect())
     }
 
-    /// How busy the connections are. PostgreSQL has one pool for everything.
-    pub fn connections(&self) -> Vec<Connections> {
-        match self.is_alone() {
-            true => vec![self.write.connections("write"), self.read.connections("read")],
-            false => vec![self.write.connections("all")],
-        }
+    /// How busy the connections are.
+    pub fn connections(&self) -> [Connections; 2] {
+        [self.write.connections("write"), self.read.connections("read")]
     }
 }
 

@@ -20,10 +20,10 @@ const LOOKED_AT: u32 = 8;
 const JUST_NOW: Millis = 1_000;
 
 /// What a worker looks for.
-#[derive(Debug)]
-pub struct Search<'a> {
+#[derive(Debug, Clone)]
+pub struct Search {
     /// The worker.
-    pub worker: &'a str,
+    pub worker: String,
     /// The versions whose jobs it wants.
     pub wanted: Vec<Digest>,
     /// Those of them that it has in memory.
@@ -61,13 +61,14 @@ pub(super) struct Picked {
     pub swaps: bool,
 }
 
-/// Whether a worker ($1) can be given a job now ($2), of those that it may be given at all. A job that is too large for its
+/// Whether a worker ($1) can be given a job now ($2), of those that it may be given at all, but for what others were given in
+/// this step (a JSON array, $7). A job that is too large for its
 /// memory is left for another of the workers that are here (a JSON array, $4), if one has not run out of memory for it, too.
 /// Of versions that it serves as overflow, it gets only the jobs in a JSON array ($6). What was learnt a day ago
 /// (86,400,000 ms) is forgotten.
 macro_rules! can_be_given {
     () => {
-        "state = 'queued' AND not_before <= $2 AND expires_at > $2
+        "state = 'queued' AND not_before <= $2 AND expires_at > $2 AND job.id NOT IN (SELECT value FROM json_each($7))
            AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = $1 AND can.model = job.model
                        AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each($6))))
            AND (SELECT set_aside_until FROM worker WHERE name = $1) <= $2
@@ -125,16 +126,17 @@ const OURS: Texts = Texts {
 };
 
 macro_rules! asked {
-    ($on:expr, $told:expr, $search:expr, $most:expr) => {
+    ($on:expr, $told:expr, $search:expr, $most:expr, $taken:expr) => {
         all!(
             $on,
             $told,
-            $search.worker,
+            &$search.worker,
             $search.now,
             canonical::to_string(&$search.wanted),
             canonical::to_string(&$search.present),
             i64::from($most),
-            canonical::to_string(&$search.overflowing)
+            canonical::to_string(&$search.overflowing),
+            canonical::to_string(&$taken)
         )
     };
 }
@@ -178,20 +180,25 @@ impl Store {
     }
 
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
-    pub async fn next_for(&self, search: &Search<'_>) -> Result<Option<Digest>, StoreError> {
+    pub async fn next_for(&self, search: &Search) -> Result<Option<Digest>, StoreError> {
         let rows: Vec<HeadRow> = if self.is_alone() {
-            asked!(self.read, HEADS, search, 0)?
+            asked!(self.read, HEADS, search, 0, [""; 0])?
         } else {
-            let mut tx = self.read.begin_in_line().await?;
-            asked!(tx, HEADS, search, 0)?
+            let mut tx = self.write.begin_in_line().await?;
+            asked!(tx, HEADS, search, 0, [""; 0])?
         };
         Ok(Heads::of(rows, search).choose().map(|choice| choice.head.model))
     }
 }
 
-/// The jobs that a worker is given, which run together.
-pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Picked, StoreError> {
-    let heads = Heads::of(asked!(tx, OURS, search, 0)?, search);
+/// The jobs that a worker is given, which run together, of those that are not taken.
+pub(super) async fn pick(
+    tx: &mut Tx,
+    search: &Search,
+    taken: impl Iterator<Item = &String>,
+) -> Result<Picked, StoreError> {
+    let taken: Vec<&String> = taken.collect();
+    let heads = Heads::of(asked!(tx, OURS, search, 0, taken)?, search);
     let Some(Choice { head, swaps }) = heads.choose() else {
         return Ok(Picked::default());
     };
@@ -199,7 +206,7 @@ pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Picked, Sto
     let jobs = match most {
         0 | 1 => vec![head.job.id.clone()],
         most => {
-            let line: Vec<Candidate> = asked!(tx, LINE, search, most * LOOKED_AT)?;
+            let line: Vec<Candidate> = asked!(tx, LINE, search, most * LOOKED_AT, taken)?;
             together(&head.job, &line, most as usize)
         }
     };
@@ -207,7 +214,7 @@ pub(super) async fn pick(tx: &mut Tx, search: &Search<'_>) -> Result<Picked, Sto
 }
 
 impl Heads {
-    fn of(rows: Vec<HeadRow>, search: &Search<'_>) -> Self {
+    fn of(rows: Vec<HeadRow>, search: &Search) -> Self {
         let swapped_at = rows.first().map_or(0, |row| row.swapped_at);
         let asking = Asking { now: search.now, swapped_at, swap_share: search.swap_share };
         Self { heads: rows.into_iter().map(|row| row.head(search)).collect(), asking }
@@ -215,7 +222,7 @@ impl Heads {
 }
 
 impl HeadRow {
-    fn head(self, search: &Search<'_>) -> Head<Candidate> {
+    fn head(self, search: &Search) -> Head<Candidate> {
         let Self { job, lane, start_tag, due, load_ms, .. } = self;
         let model = job.model;
         let (memory, load_ms) = if search.loaded.contains(&model) {

@@ -95,7 +95,7 @@ impl Store {
     pub async fn transfer(folder: &Path, options: &StoreOptions) -> Result<Vec<Moved>, MoveError> {
         let postgres = options.postgres.as_ref().ok_or(MoveError::Nowhere)?;
         let (from, _) = db::sqlite(&folder.join("riff.sqlite"), options).await?;
-        let to = db::postgres(postgres).await?;
+        let (to, _) = db::postgres(postgres).await?;
         let moved = transfer(&from, &to).await;
         from.close().await;
         to.close().await;

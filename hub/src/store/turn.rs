@@ -1,29 +1,39 @@
 //! Steps that must not mingle. On SQLite a transaction has the database to itself. On PostgreSQL many hubs write at once, so a
-//! step about a member's jobs first waits for that member's turn, and then for the job's: always in this order, and never for
-//! two members, so that no two steps wait for each other. What a step reads, it reads after its turn has come.
+//! step about members' jobs first waits for those members' turns, and then for the jobs': always in this order, and within each
+//! by their ids, so that no two steps wait for each other. What a step reads, it reads after its turn has come.
 
 use super::{
     StoreError,
     db::{At, Tx},
+    list,
 };
 
-/// Waits for the turn of a member.
-pub(super) async fn of_member(tx: &mut Tx, member: &str) -> Result<(), StoreError> {
+/// Waits for the turns of members.
+pub(super) async fn of_members(tx: &mut Tx, members: &[&str]) -> Result<(), StoreError> {
     if let At::Postgres(on) = tx.at() {
-        sqlx::query("SELECT FROM member WHERE id = $1 FOR NO KEY UPDATE").bind(member).execute(on).await?;
+        sqlx::query(
+            "WITH asked AS MATERIALIZED (SELECT DISTINCT value AS id FROM json_each($1))
+             SELECT FROM asked JOIN member USING (id) ORDER BY member.id FOR NO KEY UPDATE OF member",
+        )
+        .bind(list(members))
+        .execute(on)
+        .await?;
     }
     Ok(())
 }
 
-/// Waits for the turn of a job's member, and of the job.
-pub(super) async fn of_job(tx: &mut Tx, job: &str) -> Result<(), StoreError> {
+/// Waits for the turns of the members of jobs, and of the jobs.
+pub(super) async fn of_jobs(tx: &mut Tx, jobs: &[&str]) -> Result<(), StoreError> {
     if let At::Postgres(on) = tx.at() {
         sqlx::query(
-            "WITH member AS MATERIALIZED
-                 (SELECT id FROM member WHERE id = (SELECT member FROM job WHERE id = $1) FOR NO KEY UPDATE)
-             SELECT FROM job JOIN member ON member.id = job.member WHERE job.id = $1 FOR NO KEY UPDATE OF job",
+            "WITH asked AS MATERIALIZED (SELECT job.id, job.member FROM json_each($1) JOIN job ON job.id = value),
+             member AS MATERIALIZED (
+                 SELECT member.id FROM (SELECT DISTINCT asked.member AS id FROM asked) AS their JOIN member USING (id)
+                 ORDER BY member.id FOR NO KEY UPDATE OF member)
+             SELECT FROM asked JOIN member ON member.id = asked.member JOIN job ON job.id = asked.id
+             ORDER BY job.id FOR NO KEY UPDATE OF job",
         )
-        .bind(job)
+        .bind(list(jobs))
         .execute(on)
         .await?;
     }

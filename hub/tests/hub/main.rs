@@ -15,6 +15,7 @@ mod riffs;
 mod safety;
 mod sounds;
 mod support;
+mod together;
 mod upscale;
 
 /// Communities that a test of arbitrary ones makes.

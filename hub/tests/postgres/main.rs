@@ -30,6 +30,8 @@ mod safety;
 mod sounds;
 #[path = "../hub/support.rs"]
 mod support;
+#[path = "../hub/together.rs"]
+mod together;
 #[path = "../hub/upscale.rs"]
 mod upscale;
 
