@@ -1,6 +1,6 @@
 //! Giving jobs to workers, and taking them back when a worker falls silent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -52,27 +52,30 @@ impl Step for Looking {
 
     async fn all(store: &Store, steps: &[Self]) -> Result<Vec<Result<Vec<Leased>, StoreError>>, StoreError> {
         let mut tx = store.write.begin_in_line().await?;
-        let mut picked: Vec<Vec<String>> = Vec::new();
-        for Self { search, .. } in steps {
-            let Picked { jobs, swaps } = pick(&mut tx, search, picked.iter().flatten()).await?;
-            if swaps {
-                execute!(
-                    tx,
-                    "UPDATE worker SET swapped_at = $1 WHERE name = $2",
-                    search.now,
-                    &search.worker
-                )?;
+        let mut given: Vec<Vec<Leased>> = steps.iter().map(|_| Vec::new()).collect();
+        let (mut looking, mut gone): (Vec<usize>, _) = ((0..steps.len()).collect(), HashSet::new());
+        // A line that is held keeps jobs from other hubs, most of which are not taken: only those do that had no luck without.
+        for held in [false, true] {
+            let searches: Vec<&Search> = looking.iter().map(|place| &steps[*place].search).collect();
+            let picked = pick(&mut tx, &searches, &gone, held).await?;
+            let mut taken = take(&mut tx, looking.iter().map(|place| &steps[*place]).zip(&picked)).await?;
+            for (place, picked) in looking.iter().zip(&picked) {
+                given[*place].extend(picked.jobs.iter().filter_map(|job| taken.remove(job)));
             }
-            picked.push(jobs);
+            let nothing =
+                |(place, picked): &(usize, &Picked)| !picked.jobs.is_empty() && given[*place].is_empty();
+            gone.extend(picked.iter().flat_map(|picked| picked.jobs.iter().cloned()));
+            looking = looking.into_iter().zip(&picked).filter(nothing).map(|(place, _)| place).collect();
+            if looking.is_empty() {
+                break;
+            }
         }
-        let leased = take(&mut tx, steps.iter().zip(&picked)).await?;
         tx.commit().await?;
         // They are leased, whatever becomes of the tags of others.
-        if let Err(error) = store.keep_up(leased.values().map(|leased| &leased.job)).await {
+        if let Err(error) = store.keep_up(given.iter().flatten().map(|leased| &leased.job)).await {
             tracing::warn!(%error, "tags are not kept up");
         }
-        let own = |picked: Vec<String>| picked.iter().filter_map(|job| leased.get(job).cloned()).collect();
-        Ok(picked.into_iter().map(|picked| Ok(own(picked))).collect())
+        Ok(given.into_iter().map(Ok).collect())
     }
 
     /// Somebody else is to have what a worker that has gone was given.
@@ -242,18 +245,24 @@ impl Store {
     }
 }
 
-/// Gives workers the jobs that were picked for them; gives them by id.
+/// Gives workers the jobs that were picked for them; gives them by id, those left out that another hub gave away meanwhile.
 async fn take(
     tx: &mut Tx,
-    picked: impl Iterator<Item = (&Looking, &Vec<String>)>,
+    picked: impl Iterator<Item = (&Looking, &Picked)>,
 ) -> Result<HashMap<String, Leased>, StoreError> {
-    let mut asked = Vec::new();
-    for (Looking { search, lease_until }, jobs) in picked {
+    let (mut asked, mut swap) = (Vec::new(), BTreeSet::new());
+    for (Looking { search, lease_until }, Picked { jobs, swaps }) in picked {
         let (worker, until, now) = (&search.worker, *lease_until, search.now);
         asked.extend(jobs.iter().map(|job| Take { job, worker, until, now }));
+        if *swaps {
+            swap.insert((worker, now));
+        }
     }
     if asked.is_empty() {
         return Ok(HashMap::new());
+    }
+    for (worker, now) in swap {
+        execute!(tx, "UPDATE worker SET swapped_at = $1 WHERE name = $2", now, worker)?;
     }
     let rows: Vec<HeldRow> = all!(tx, TAKE, list(asked))?;
     let leased = |HeldRow { job, body }: HeldRow| {

@@ -1,11 +1,14 @@
-//! Which jobs a worker is given: of the first jobs of each version that it serves, in the fair order, the one that
-//! [`crate::affinity`] chooses; and with it those that run together with it.
+//! Which jobs workers are given: each in its turn gets, of the first jobs of each version that it serves, in the fair order, the
+//! one that [`crate::affinity`] chooses; and with it those that run together with it. The line is read once for all who look.
 
 use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
 
 use super::{
     Store, StoreError,
     db::{Texts, Tx, all, on, scalars},
+    list,
 };
 use crate::{
     affinity::{self, Asking, Choice, Head, Memory},
@@ -61,106 +64,214 @@ pub(super) struct Picked {
     pub swaps: bool,
 }
 
-/// Whether a worker ($1) can be given a job now ($2), of those that it may be given at all, but for what others were given in
-/// this step (a JSON array, $7). A job that is too large for its
-/// memory is left for another of the workers that are here (a JSON array, $4), if one has not run out of memory for it, too.
-/// Of versions that it serves as overflow, it gets only the jobs in a JSON array ($6). What was learnt a day ago
+/// A version of which a worker can be given jobs.
+#[derive(Debug, sqlx::FromRow)]
+struct Offer {
+    /// Which of those that look the worker is.
+    place: i64,
+    #[sqlx(try_from = "String")]
+    model: Digest,
+    /// Whether it serves that as overflow.
+    overflow: bool,
+    load_ms: i64,
+    swapped_at: Millis,
+    /// The amount of a job for which it had too little memory.
+    too_much: Option<i64>,
+    /// The amount up to which another worker, which is here, may have enough.
+    fits_others: Option<i64>,
+}
+
+/// For a JSON array of who looks: what each can be given jobs of, unless it is set aside. A job that is too large for its memory
+/// is left for another of the workers that are here, if one has not run out of memory for it, too. What was learnt a day ago
 /// (86,400,000 ms) is forgotten.
-macro_rules! can_be_given {
-    () => {
-        "state = 'queued' AND not_before <= $2 AND expires_at > $2 AND job.id NOT IN (SELECT value FROM json_each($7))
-           AND EXISTS (SELECT 1 FROM worker_model AS can WHERE can.worker = $1 AND can.model = job.model
-                       AND (can.overflow_after_ms IS NULL OR job.id IN (SELECT value FROM json_each($6))))
-           AND (SELECT set_aside_until FROM worker WHERE name = $1) <= $2
-           AND NOT (
-               EXISTS (SELECT 1 FROM shortage AS own
-                       WHERE own.worker = $1 AND own.model = job.model AND own.amount <= job.amount
-                         AND own.at > $2 - 86400000)
-               AND EXISTS (SELECT 1 FROM worker_model AS other JOIN worker ON name = other.worker
-                           WHERE other.model = job.model AND other.worker <> $1 AND set_aside_until <= $2
-                             AND other.overflow_after_ms IS NULL
-                             AND other.worker IN (SELECT value FROM json_each($4))
-                             AND NOT EXISTS (SELECT 1 FROM shortage AS theirs
-                                             WHERE theirs.worker = other.worker AND theirs.model = job.model
-                                               AND theirs.amount <= job.amount AND theirs.at > $2 - 86400000)))"
-    };
-}
+const OFFERS: &str = "
+    WITH asked AS MATERIALIZED (
+        SELECT key, value ->> 'worker' AS worker, value -> 'wanted' AS wanted, value -> 'present' AS present FROM json_each($1)
+    )
+    SELECT asked.key AS place, can.model, can.overflow_after_ms IS NOT NULL AS overflow, worker.swapped_at,
+           COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT)) AS load_ms,
+           own.amount AS too_much,
+           (SELECT MAX(COALESCE(theirs.amount, 9223372036854775807))
+            FROM worker_model AS other JOIN worker AS its ON its.name = other.worker
+            LEFT JOIN shortage AS theirs
+                ON theirs.worker = other.worker AND theirs.model = other.model AND theirs.at > $2 - 86400000
+            WHERE own.amount IS NOT NULL AND other.model = can.model AND other.worker <> asked.worker
+              AND its.set_aside_until <= $2 AND other.overflow_after_ms IS NULL
+              AND other.worker IN (SELECT value FROM json_each(asked.present))) AS fits_others
+    FROM asked JOIN worker ON worker.name = asked.worker AND worker.set_aside_until <= $2
+    CROSS JOIN json_each(asked.wanted) AS wanted
+    JOIN worker_model AS can ON can.worker = asked.worker AND can.model = wanted.value
+    JOIN model ON model.digest = can.model
+    LEFT JOIN pace ON pace.worker = can.worker AND pace.model = can.model
+    LEFT JOIN shortage AS own ON own.worker = can.worker AND own.model = can.model AND own.at > $2 - 86400000
+    ORDER BY asked.key, can.model";
 
-/// The first jobs, at most $5, of the versions in a JSON array ($3), in the fair order.
-const LINE: &str = concat!(
-    "SELECT id, model, member, shape FROM job WHERE ",
-    can_be_given!(),
-    " AND job.model IN (SELECT value FROM json_each($3)) ORDER BY lane, start_tag, id LIMIT $5"
-);
-
-/// The first job of each version in a JSON array ($3), in the fair order: one look at an index for each, however many wait.
-macro_rules! heads {
-    ($begin:literal, $end:literal) => {
-        concat!(
-            "SELECT first.id, first.model, first.member, first.shape, first.lane, first.start_tag,
-                    MAX(first.created_at, first.not_before) AS due, swapped_at,
-                    COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT))
-                        AS load_ms
-             FROM json_each($3) AS wanted ",
-            $begin,
-            " FROM job WHERE job.model = wanted.value AND ",
-            can_be_given!(),
-            " ORDER BY lane, start_tag, id LIMIT 1",
-            $end,
-            " JOIN worker ON worker.name = $1 JOIN model ON digest = first.model
-             LEFT JOIN pace ON pace.worker = $1 AND pace.model = first.model
-             ORDER BY first.lane, first.start_tag, first.id"
-        )
-    };
-}
-
-const HEADS: Texts = Texts {
-    sqlite: heads!("JOIN job AS first ON first.id = (SELECT job.id", ")"),
-    postgres: heads!("CROSS JOIN LATERAL (SELECT job.*", ") AS first"),
-};
-
-/// The same, of the jobs that no other hub is about to give away; no other hub gives these away before this step ends.
-const OURS: Texts = Texts {
-    sqlite: HEADS.sqlite,
-    postgres: heads!("CROSS JOIN LATERAL (SELECT job.*", " FOR NO KEY UPDATE OF job SKIP LOCKED) AS first"),
-};
-
-macro_rules! asked {
-    ($on:expr, $told:expr, $search:expr, $most:expr, $taken:expr) => {
-        all!(
-            $on,
-            $told,
-            &$search.worker,
-            $search.now,
-            canonical::to_string(&$search.wanted),
-            canonical::to_string(&$search.present),
-            i64::from($most),
-            canonical::to_string(&$search.overflowing),
-            canonical::to_string(&$taken)
-        )
-    };
+/// Jobs of a version that some workers can be given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Kind {
+    model: Digest,
+    /// Amounts from here on, below the next, are left to others.
+    above: i64,
+    below: i64,
+    /// The only jobs, where it is served as overflow.
+    these: Option<Vec<String>>,
 }
 
 #[derive(sqlx::FromRow)]
-struct HeadRow {
+struct WaitingRow {
+    kind: i64,
     #[sqlx(flatten)]
     job: Candidate,
     lane: i64,
     start_tag: i64,
     due: Millis,
-    load_ms: i64,
-    swapped_at: Millis,
 }
 
-/// What a worker chooses from.
-struct Heads {
-    heads: Vec<Head<Candidate>>,
-    asking: Asking,
+macro_rules! lines {
+    ($lock:literal) => {
+        concat!(
+            "SELECT kinds.place - 1 AS kind, line.* FROM ROWS FROM (json_to_recordset(CAST($1 AS JSON))
+                 AS (model TEXT, above BIGINT, below BIGINT, these TEXT)) WITH ORDINALITY AS kinds (model, above, below, these, place)
+             CROSS JOIN LATERAL (
+                 SELECT id, model, member, shape, lane, start_tag, MAX(created_at, not_before) AS due FROM job
+                 WHERE job.model = kinds.model AND state = 'queued' AND not_before <= $2 AND expires_at > $2
+                   AND NOT (amount >= above AND amount < below)
+                   AND (these IS NULL OR id IN (SELECT value FROM json_each(these)))
+                   AND id NOT IN (SELECT value FROM json_each($4))
+                 ORDER BY lane, start_tag, id LIMIT $3 ",
+            $lock,
+            ") AS line
+             ORDER BY kind, lane, start_tag, id"
+        )
+    };
 }
 
-impl Heads {
-    fn choose(&self) -> Option<Choice<'_, Candidate>> {
-        affinity::choose(&self.heads, self.asking)
+/// The first jobs, at most $3, of each kind in a JSON array ($1), in the fair order, but for those in another ($4): one look at an
+/// index for each kind, however many wait.
+const LINES: Texts = Texts {
+    sqlite: "
+    SELECT kinds.key AS kind, job.id, job.model, member, shape, lane, start_tag, MAX(created_at, not_before) AS due
+    FROM json_each($1) AS kinds JOIN job ON job.id IN (
+        SELECT line.id FROM job AS line
+        WHERE line.model = kinds.value ->> 'model' AND line.state = 'queued' AND line.not_before <= $2 AND line.expires_at > $2
+          AND NOT (line.amount >= kinds.value ->> 'above' AND line.amount < kinds.value ->> 'below')
+          AND (kinds.value ->> 'these' IS NULL OR line.id IN (SELECT value FROM json_each(kinds.value -> 'these')))
+          AND line.id NOT IN (SELECT value FROM json_each($4))
+        ORDER BY line.lane, line.start_tag, line.id LIMIT $3)
+    ORDER BY kinds.key, lane, start_tag, job.id",
+    postgres: lines!(""),
+};
+
+/// The same, of the jobs that no other hub is about to give away; no other hub gives these away before this step ends.
+const OURS: Texts = Texts { sqlite: LINES.sqlite, postgres: lines!("FOR NO KEY UPDATE SKIP LOCKED") };
+
+/// The line, as those see it who look.
+struct Line {
+    /// What each of them can be given, by their places, and of which kind that is.
+    offers: Vec<Vec<(Offer, usize)>>,
+    kinds: Vec<Kind>,
+    /// The first jobs of each kind.
+    first: Vec<Vec<WaitingRow>>,
+}
+
+macro_rules! jobs {
+    ($on:expr, $lines:expr, $kinds:expr, $now:expr, $most:expr, $but:expr) => {
+        all!($on, $lines, list($kinds), $now, $most as i64, list($but))
+    };
+}
+
+/// Reads the line for some who look, but for jobs that are gone.
+macro_rules! line {
+    ($on:expr, $lines:expr, $searches:expr, $gone:expr) => {{
+        let (searches, now) = ($searches, now($searches));
+        let offers: Vec<Offer> = all!($on, OFFERS, list(searches.iter().map(|search| search.asked())), now)?;
+        let mut line = Line::of(searches, offers);
+        let waiting: Vec<WaitingRow> = jobs!($on, $lines, &line.kinds, now, searches.len(), $gone)?;
+        for row in waiting {
+            line.first[row.kind as usize].push(row);
+        }
+        line
+    }};
+}
+
+fn now(searches: &[&Search]) -> Millis {
+    searches.iter().map(|search| search.now).max().unwrap_or(0)
+}
+
+/// Who looks, as a statement is told.
+#[derive(Serialize)]
+struct Asked<'a> {
+    worker: &'a str,
+    wanted: &'a [Digest],
+    present: &'a [String],
+}
+
+impl Search {
+    fn asked(&self) -> Asked<'_> {
+        Asked { worker: &self.worker, wanted: &self.wanted, present: &self.present }
+    }
+
+    /// The kind of the jobs that it can be given by an offer.
+    fn kind(&self, offer: &Offer) -> Kind {
+        let (above, below) = offer.too_much.zip(offer.fits_others).unwrap_or((0, 0));
+        let these = offer.overflow.then(|| self.overflowing.clone());
+        Kind { model: offer.model, above, below, these }
+    }
+}
+
+impl Line {
+    fn of(searches: &[&Search], offers: Vec<Offer>) -> Self {
+        let mut line = Self {
+            offers: searches.iter().map(|_| Vec::new()).collect(),
+            kinds: Vec::new(),
+            first: Vec::new(),
+        };
+        for offer in offers {
+            let place = offer.place as usize;
+            let kind = searches[place].kind(&offer);
+            let known = line.kinds.iter().position(|known| *known == kind);
+            let number = known.unwrap_or_else(|| {
+                line.kinds.push(kind);
+                line.first.push(Vec::new());
+                line.kinds.len() - 1
+            });
+            line.offers[place].push((offer, number));
+        }
+        line
+    }
+
+    /// The job for one of those who look, of those that are not taken, and the number of its kind.
+    fn choose(
+        &self,
+        search: &Search,
+        place: usize,
+        taken: &HashSet<String>,
+    ) -> Option<(Head<(&Candidate, usize)>, bool)> {
+        let head = |(offer, kind): &'_ (Offer, usize)| {
+            let first = self.first[*kind].iter().find(|row| !taken.contains(&row.job.id))?;
+            Some(first.head(search, offer, *kind))
+        };
+        let mut heads: Vec<Head<(&Candidate, usize)>> = self.offers[place].iter().filter_map(head).collect();
+        heads.sort_by(|a, b| (a.lane, a.start_tag, &a.job.0.id).cmp(&(b.lane, b.start_tag, &b.job.0.id)));
+        let swapped_at = self.offers[place].first().map_or(0, |(offer, _)| offer.swapped_at);
+        let asking = Asking { now: search.now, swapped_at, swap_share: search.swap_share };
+        let Choice { head, swaps } = affinity::choose(&heads, asking)?;
+        Some((head.clone(), swaps))
+    }
+}
+
+impl WaitingRow {
+    fn head(&self, search: &Search, offer: &Offer, kind: usize) -> Head<(&Candidate, usize)> {
+        let Self { job, lane, start_tag, due, .. } = self;
+        let model = job.model;
+        let (memory, load_ms) = if search.loaded.contains(&model) {
+            (Memory::Here, 0)
+        } else if search.elsewhere.contains(&model) {
+            (Memory::Elsewhere, offer.load_ms)
+        } else {
+            (Memory::Nowhere, offer.load_ms)
+        };
+        Head { job: (job, kind), model, lane: *lane, start_tag: *start_tag, due: *due, load_ms, memory }
     }
 }
 
@@ -181,59 +292,49 @@ impl Store {
 
     /// The version of the job that comes next for a worker. A read, that lets idle workers look without taking the writer.
     pub async fn next_for(&self, search: &Search) -> Result<Option<Digest>, StoreError> {
-        let rows: Vec<HeadRow> = if self.is_alone() {
-            asked!(self.read, HEADS, search, 0, [""; 0])?
+        let (searches, gone): (_, [&str; 0]) = (&[search], []);
+        let line = if self.is_alone() {
+            line!(self.read, LINES, searches, gone)
         } else {
             let mut tx = self.write.begin_in_line().await?;
-            asked!(tx, HEADS, search, 0, [""; 0])?
+            line!(tx, LINES, searches, gone)
         };
-        Ok(Heads::of(rows, search).choose().map(|choice| choice.head.model))
+        Ok(line.choose(search, 0, &HashSet::new()).map(|(head, _)| head.model))
     }
 }
 
-/// The jobs that a worker is given, which run together, of those that are not taken.
+/// The jobs that each worker is to be given, which run together, in the order in which they look. None is given what is gone.
+/// What is `held` no other hub can take meanwhile.
 pub(super) async fn pick(
     tx: &mut Tx,
-    search: &Search,
-    taken: impl Iterator<Item = &String>,
-) -> Result<Picked, StoreError> {
-    let taken: Vec<&String> = taken.collect();
-    let heads = Heads::of(asked!(tx, OURS, search, 0, taken)?, search);
-    let Some(Choice { head, swaps }) = heads.choose() else {
-        return Ok(Picked::default());
-    };
-    let most = search.batch.get(&head.model).copied().unwrap_or(1);
-    let jobs = match most {
-        0 | 1 => vec![head.job.id.clone()],
-        most => {
-            let line: Vec<Candidate> = asked!(tx, LINE, search, most * LOOKED_AT, taken)?;
-            together(&head.job, &line, most as usize)
-        }
-    };
-    Ok(Picked { jobs, swaps })
-}
-
-impl Heads {
-    fn of(rows: Vec<HeadRow>, search: &Search) -> Self {
-        let swapped_at = rows.first().map_or(0, |row| row.swapped_at);
-        let asking = Asking { now: search.now, swapped_at, swap_share: search.swap_share };
-        Self { heads: rows.into_iter().map(|row| row.head(search)).collect(), asking }
-    }
-}
-
-impl HeadRow {
-    fn head(self, search: &Search) -> Head<Candidate> {
-        let Self { job, lane, start_tag, due, load_ms, .. } = self;
-        let model = job.model;
-        let (memory, load_ms) = if search.loaded.contains(&model) {
-            (Memory::Here, 0)
-        } else if search.elsewhere.contains(&model) {
-            (Memory::Elsewhere, load_ms)
-        } else {
-            (Memory::Nowhere, load_ms)
+    searches: &[&Search],
+    gone: &HashSet<String>,
+    held: bool,
+) -> Result<Vec<Picked>, StoreError> {
+    let lines = if held { OURS } else { LINES };
+    let line = line!(tx, lines, searches, gone);
+    let mut taken = gone.clone();
+    let mut picked = Vec::with_capacity(searches.len());
+    for (place, search) in searches.iter().enumerate() {
+        let Some((head, swaps)) = line.choose(search, place, &taken) else {
+            picked.push(Picked::default());
+            continue;
         };
-        Head { job, model, lane, start_tag, due, load_ms, memory }
+        let (job, kind) = head.job;
+        let most = search.batch.get(&head.model).copied().unwrap_or(1);
+        let jobs = match most {
+            0 | 1 => vec![job.id.clone()],
+            most => {
+                let kind = &line.kinds[kind];
+                let rows: Vec<WaitingRow> = jobs!(tx, lines, [kind], search.now, most * LOOKED_AT, &taken)?;
+                let line: Vec<Candidate> = rows.into_iter().map(|row| row.job).collect();
+                together(job, &line, most as usize)
+            }
+        };
+        taken.extend(jobs.iter().cloned());
+        picked.push(Picked { jobs, swaps });
     }
+    Ok(picked)
 }
 
 /// Those of a line that run together with its head, the head first. Nobody gains a turn by it: a member's first job may
