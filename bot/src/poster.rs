@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use riff_hub::{
     hub::{Change, Hub},
     measure::Outcome,
@@ -38,21 +39,25 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 }
 
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
-    for due in hub.store.due(WEB, MOST_AT_ONCE, hub.seam.now()).await? {
-        match hub.store.publish(&due, None, hub.seam.now()).await {
-            Ok(()) if due.private => hub.metrics.delivered(WEB, Outcome::Delivered),
-            Ok(()) => {
-                hub.metrics.delivered(WEB, Outcome::Delivered);
-                riff_hub::step::done("published");
-                tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = WEB, "posted");
-                hub.traced(|now| Span::post(&due.job, WEB, now));
-                hub.tell(&due.channel, &due.job, Change::Posted);
-            }
-            Err(error) => {
-                tracing::warn!(job = due.job, %error, "put off a post");
-                hub.metrics.delivered(WEB, Outcome::PutOff);
-                put_off(hub, &due).await?;
-            }
+    let due = hub.store.due(WEB, MOST_AT_ONCE, hub.seam.now()).await?;
+    try_join_all(due.iter().map(|due| post(hub, due))).await?;
+    Ok(())
+}
+
+async fn post(hub: &Hub, due: &Due) -> Result<(), StoreError> {
+    match hub.store.publish(due, None, hub.seam.now()).await {
+        Ok(()) if due.private => hub.metrics.delivered(WEB, Outcome::Delivered),
+        Ok(()) => {
+            hub.metrics.delivered(WEB, Outcome::Delivered);
+            riff_hub::step::done("published");
+            tracing::info!(job = due.job, trace = riff_hub::trace::of(&due.job), surface = WEB, "posted");
+            hub.traced(|now| Span::post(&due.job, WEB, now));
+            hub.tell(&due.channel, &due.job, Change::Posted);
+        }
+        Err(error) => {
+            tracing::warn!(job = due.job, %error, "put off a post");
+            hub.metrics.delivered(WEB, Outcome::PutOff);
+            put_off(hub, due).await?;
         }
     }
     Ok(())

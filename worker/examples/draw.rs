@@ -2,7 +2,11 @@
 //! `cargo run --release --example draw -- weights "a blue cat" 4 cat`, with the folder of the weights, the prompt, how many
 //! pictures, and how their files begin. Other inputs follow as `steps=20`.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Instant,
+};
 
 use anyhow::Context;
 use riff_hub::{recipe::Recipe, schema::fill_defaults};
@@ -46,9 +50,15 @@ async fn main() -> anyhow::Result<()> {
     engine.load(spec.digest()).await?;
     println!("loaded in {:.2} s", started.elapsed().as_secs_f64());
     for _ in 0..3 {
+        let (tell, told) = mpsc::channel();
+        let updates = Arc::new(move |_| _ = tell.send(Instant::now()));
         let started = Instant::now();
-        let made = engine.run(&recipe, &RunContext::default()).await?;
-        println!("drawn in {:.2} s", started.elapsed().as_secs_f64());
+        let made = engine.run(&recipe, &RunContext { updates, ..RunContext::default() }).await?;
+        let drawn = started.elapsed();
+        // The last update is of the finished picture.
+        let steps = told.try_iter().collect::<Vec<_>>();
+        let last = steps.iter().rev().nth(1).map_or(drawn, |last| *last - started);
+        println!("drawn in {:.2} s, the last step after {:.2} s", drawn.as_secs_f64(), last.as_secs_f64());
         for (number, artifact) in made.iter().enumerate() {
             std::fs::write(format!("{stem}-{}.png", number + 1), &artifact.bytes)?;
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     Store, StoreError,
-    db::{Texts, Tx, all, execute, on, optional, scalar_optional, scalars},
+    db::{Texts, Tx, all, execute, on, optional, scalars},
     finish::{Retry, expire, put_back_or_fail},
     list,
     pick::{Picked, Search, pick},
@@ -29,11 +29,12 @@ pub struct Leased {
     pub recipe: Recipe,
 }
 
+/// A job with its recipe, as stored.
 #[derive(sqlx::FromRow)]
-struct HeldRow {
+pub(super) struct HeldRow {
     #[sqlx(flatten)]
-    job: Job,
-    body: String,
+    pub job: Job,
+    pub body: String,
 }
 
 /// A worker that looks for jobs.
@@ -134,71 +135,6 @@ impl Store {
             worker
         )?;
         Ok(released)
-    }
-
-    /// Extends a lease because its worker reported; the first report makes the job running. Each extension is a commit that
-    /// waits for the disk, so a lease that would gain less than `least` is left as it is. Gives the job.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`] if that attempt no longer holds the job.
-    pub async fn report(
-        &self,
-        (job, worker, attempt): (&str, &str, u32),
-        lease_until: Millis,
-        least: Millis,
-    ) -> Result<Job, StoreError> {
-        let running: Option<Job> = optional!(
-            self.read,
-            "SELECT * FROM job
-             WHERE id = $1 AND worker = $2 AND attempt = $3 AND state = 'running' AND lease_until > $4",
-            job,
-            worker,
-            i64::from(attempt),
-            lease_until - least
-        )?;
-        if let Some(job) = running {
-            return Ok(job);
-        }
-        optional!(
-            self.write,
-            "UPDATE job SET state = 'running', lease_until = $1
-             WHERE id = $2 AND worker = $3 AND attempt = $4 AND state IN ('leased', 'running') RETURNING *",
-            lease_until,
-            job,
-            worker,
-            i64::from(attempt)
-        )?
-        .ok_or_else(|| StoreError::LeaseLost { job: job.to_owned(), attempt })
-    }
-
-    /// The job that an attempt holds, with its recipe; nothing if it no longer does.
-    pub async fn held(
-        &self,
-        job: &str,
-        worker: &str,
-        attempt: u32,
-    ) -> Result<Option<(Job, Recipe)>, StoreError> {
-        let row: Option<HeldRow> = optional!(
-            self.read,
-            "SELECT job.*, body FROM job JOIN recipe ON recipe.id = recipe
-             WHERE job.id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
-            job,
-            worker,
-            i64::from(attempt)
-        )?;
-        row.map(|row| Ok((row.job, read_json("recipe", &row.body)?))).transpose()
-    }
-
-    /// Whether that attempt holds the job.
-    pub async fn holds(&self, job: &str, worker: &str, attempt: u32) -> Result<bool, StoreError> {
-        let held: Option<i64> = scalar_optional!(
-            self.read,
-            "SELECT CAST(1 AS BIGINT) FROM job WHERE id = $1 AND worker = $2 AND attempt = $3 AND state IN ('leased', 'running')",
-            job,
-            worker,
-            i64::from(attempt)
-        )?;
-        Ok(held.is_some())
     }
 
     /// Takes back every job whose lease ran out, and gives up those that waited too long for a worker.

@@ -28,6 +28,7 @@ mod outputs;
 mod peers;
 mod people;
 mod pick;
+mod report;
 mod together;
 mod transfer;
 mod turn;
@@ -41,7 +42,9 @@ use self::{
     admit::Request,
     db::{Pool, Tx, execute},
     lease::Looking,
+    outbox::Delivery,
     outputs::Stored,
+    report::Report,
     together::Together,
 };
 pub use admit::{Admitted, NewJob};
@@ -77,7 +80,9 @@ struct Steps {
     requests: Together<Request>,
     leases: Together<Looking>,
     outputs: Together<Stored>,
+    reports: Together<Report>,
     completions: Together<Completion>,
+    deliveries: Together<Delivery>,
 }
 
 /// Which database, and how it is opened.

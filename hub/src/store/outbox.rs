@@ -3,9 +3,13 @@
 
 use std::ops::Range;
 
+use serde::Serialize;
+
 use super::{
     Store, StoreError,
     db::{Texts, Tx, all, execute, on},
+    list,
+    together::{Step, Together},
 };
 use crate::{job::State, seam::Millis};
 
@@ -65,21 +69,58 @@ const CLAIM: &str = "
     RETURNING outbox.id, outbox.job, job.channel, outbox.attempts, outbox.next_at, job.private, job.state,
         EXISTS (SELECT 1 FROM post WHERE post.job = job.id AND deleted_at IS NOT NULL) AS taken_down";
 
+/// A delivery that was made.
+#[derive(Debug, Serialize)]
+pub(super) struct Delivery {
+    id: i64,
+    job: String,
+    /// When it was due.
+    due: Millis,
+    /// What the surface notes of it.
+    reply: Option<String>,
+    at: Millis,
+}
+
+impl Step for Delivery {
+    type Done = ();
+
+    fn together(store: &Store) -> &Together<Self> {
+        &store.steps.deliveries
+    }
+
+    async fn all(store: &Store, steps: &[Self]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
+        let mut tx = store.begin().await?;
+        execute!(tx, PUBLISH, list(steps))?;
+        tx.commit().await?;
+        Ok(steps.iter().map(|_| Ok(())).collect())
+    }
+}
+
 /// What is taken down meanwhile is still owed.
 const PUBLISH: Texts = Texts {
     sqlite: "
     INSERT INTO post (job, channel, at)
-        SELECT id, channel, $3 FROM job WHERE id = $1 AND NOT private AND state <> 'cancelled' ON CONFLICT DO NOTHING;
-    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL AND next_at = $5;
-    UPDATE job SET reply = $4 WHERE id = $1 AND $4 IS NOT NULL",
+        SELECT job.id, channel, made.value ->> 'at' FROM json_each($1) AS made JOIN job ON job.id = made.value ->> 'job'
+        WHERE NOT private AND state <> 'cancelled' ORDER BY made.key ON CONFLICT DO NOTHING;
+    UPDATE outbox SET delivered_at = value ->> 'at' FROM json_each($1)
+        WHERE outbox.id = value ->> 'id' AND delivered_at IS NULL AND next_at = value ->> 'due';
+    UPDATE job SET reply = value ->> 'reply' FROM json_each($1)
+        WHERE job.id = value ->> 'job' AND value ->> 'reply' IS NOT NULL",
     postgres: "
-    WITH done AS (
-        UPDATE job SET reply = COALESCE($4, reply) WHERE id = $1 RETURNING id, channel, private, state
+    WITH made AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST($1 AS JSON)) AS t (id BIGINT, job TEXT, due BIGINT, reply TEXT, at BIGINT)
+    ), done AS MATERIALIZED (
+        SELECT made.id, made.job, at, channel, private, state FROM (SELECT * FROM made ORDER BY job) AS made
+        CROSS JOIN LATERAL (SELECT channel, private, state FROM job WHERE id = made.job FOR NO KEY UPDATE) AS its
     ), post AS (
         INSERT INTO post (job, channel, at)
-        SELECT id, channel, $3 FROM done WHERE NOT private AND state <> 'cancelled' ON CONFLICT DO NOTHING
+        SELECT job, channel, at FROM done WHERE NOT private AND state <> 'cancelled' ORDER BY id ON CONFLICT DO NOTHING
+    ), note AS (
+        UPDATE job SET reply = made.reply FROM made JOIN done ON done.id = made.id
+        WHERE job.id = made.job AND made.reply IS NOT NULL
     )
-    UPDATE outbox SET delivered_at = $3 WHERE id = $2 AND delivered_at IS NULL AND next_at = $5",
+    UPDATE outbox SET delivered_at = done.at FROM made JOIN done ON done.id = made.id
+    WHERE outbox.id = made.id AND delivered_at IS NULL AND outbox.next_at = made.due",
 };
 
 impl Store {
@@ -98,9 +139,8 @@ impl Store {
     /// Marks a delivery as done, with its post unless its member alone may see it or it was cancelled, and with what the surface
     /// notes of it where there is something to note: `reply` becomes the job's note.
     pub async fn publish(&self, due: &Due, reply: Option<&str>, now: Millis) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        execute!(tx, PUBLISH, &due.job, due.id, now, reply, due.next_at)?;
-        tx.commit().await
+        let (job, reply) = (due.job.clone(), reply.map(str::to_owned));
+        self.step(Delivery { id: due.id, job, due: due.next_at, reply, at: now }).await
     }
 
     /// Makes a delivery due once more: what it posts may have been overwritten. One that is being made counts for nothing. A job
