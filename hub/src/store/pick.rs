@@ -176,7 +176,7 @@ struct Line {
 
 macro_rules! jobs {
     ($on:expr, $lines:expr, $kinds:expr, $now:expr, $most:expr, $but:expr) => {
-        all!($on, $lines, list($kinds), $now, $most as i64, list($but))
+        all!($on, $lines, list($kinds), $now, i64::from($most), list($but))
     };
 }
 
@@ -186,7 +186,8 @@ macro_rules! line {
         let (searches, now) = ($searches, now($searches));
         let offers: Vec<Offer> = all!($on, OFFERS, list(searches.iter().map(|search| search.asked())), now)?;
         let mut line = Line::of(searches, offers);
-        let waiting: Vec<WaitingRow> = jobs!($on, $lines, &line.kinds, now, searches.len(), $gone)?;
+        let most: u32 = searches.iter().map(|search| search.most()).sum();
+        let waiting: Vec<WaitingRow> = jobs!($on, $lines, &line.kinds, now, most, $gone)?;
         for row in waiting {
             line.first[row.kind as usize].push(row);
         }
@@ -209,6 +210,11 @@ struct Asked<'a> {
 impl Search {
     fn asked(&self) -> Asked<'_> {
         Asked { worker: &self.worker, wanted: &self.wanted, present: &self.present }
+    }
+
+    /// The most jobs that it is given at once.
+    fn most(&self) -> u32 {
+        self.batch.values().copied().max().unwrap_or(1).max(1)
     }
 
     /// The kind of the jobs that it can be given by an offer.

@@ -1,12 +1,15 @@
 //! Steps that are asked for at the same moment are done together, and nobody can tell.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use riff_hub::{
     job::{Job, Lane, State},
     recipe::Recipe,
-    store::{Admitted, Completion, Ending, Member, NewJob, Shares, StoreError},
+    store::{Admitted, Completion, Ending, Member, NewJob, Search, Shares, StoreError},
     wire::LeaseRequest,
 };
 use tokio::time::timeout;
@@ -145,6 +148,37 @@ async fn ends_that_are_told_at_once_are_answered_each_by_itself() {
     assert_eq!(community.left(&alice).await, 0.0);
     community.finish("w", &leases[2], 0.5).await.unwrap();
     assert_eq!(community.left(&alice).await, 0.5);
+}
+
+#[tokio::test]
+async fn workers_that_look_at_once_get_all_that_waits_however_many_run_together() {
+    let community = Community::new().await;
+    let workers = ["first", "second", "third"];
+    for worker in workers {
+        community.hello(worker, &[painter()]).await;
+    }
+    let alice = community.member("alice").await;
+    for i in 0..10 {
+        community.job(&alice, &format!("lighthouse {i} --n 1")).await;
+    }
+    let looks = workers.map(|worker| {
+        let search = Search {
+            worker: worker.into(),
+            wanted: vec![painter().digest()],
+            loaded: vec![painter().digest()],
+            elsewhere: HashSet::new(),
+            swap_share: 0.05,
+            overflowing: Vec::new(),
+            batch: [(painter().digest(), 4)].into(),
+            present: Vec::new(),
+            now: community.hub.seam.now(),
+        };
+        community.hub.store.lease(search, i64::MAX)
+    });
+    let mut given: Vec<usize> =
+        join_all(looks).await.into_iter().map(|leased| leased.unwrap().len()).collect();
+    given.sort_unstable();
+    assert_eq!(given, [2, 4, 4]);
 }
 
 #[tokio::test]
