@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Store, StoreError,
     db::{Texts, Tx, all, on, scalar},
+    intake::{Intake, Request, Standing, Taken},
     list,
     together::{Step, Together},
     turn,
@@ -61,13 +62,6 @@ pub struct Admitted {
     pub expires_at: Millis,
 }
 
-/// What a member asks for at once.
-#[derive(Debug)]
-pub(super) struct Request {
-    admitted: Admitted,
-    jobs: Vec<NewJob>,
-}
-
 impl Store {
     /// Enqueues all of `jobs`, or none: recipes, fair-queue tags and quota reservations in one transaction.
     ///
@@ -102,10 +96,10 @@ impl Step for Request {
         let members: Vec<&str> = steps.iter().map(|request| request.admitted.member.as_str()).collect();
         turn::of_members(&mut tx, &members).await?;
         let standings = standings(&mut tx, steps).await?;
-        let mut desk = Desk::default();
+        let mut intake = Intake::default();
         let answers: Vec<_> =
-            steps.iter().zip(standings).map(|(request, standing)| desk.take(request, standing)).collect();
-        let enqueued = desk.insert(&mut tx).await?;
+            steps.iter().zip(standings).map(|(request, standing)| intake.take(request, standing)).collect();
+        let enqueued = intake.insert(&mut tx).await?;
         tx.commit().await?;
         let enqueued: HashMap<&str, &Job> = enqueued.iter().map(|job| (job.id.as_str(), job)).collect();
         let jobs = |request: &Self| {
@@ -117,20 +111,6 @@ impl Step for Request {
         };
         Ok(steps.iter().zip(answers).map(|(request, answer)| answer.map(|()| jobs(request))).collect())
     }
-}
-
-/// What a member has at the moment of asking.
-#[derive(sqlx::FromRow)]
-struct Standing {
-    /// The first job of the same request.
-    repeated: Option<String>,
-    /// Unfinished jobs.
-    waiting: i64,
-    /// Sum of the ledger in the period, in milliseconds of the device; never above what was granted.
-    balance_ms: i64,
-    /// What the next job's tags are made of.
-    #[sqlx(flatten)]
-    flow: Flow,
 }
 
 /// For a JSON array of who asks; in its order.
@@ -151,7 +131,8 @@ const STANDINGS: &str = "
            virtual_time, COALESCE(next_tag, 0) AS next_tag, COALESCE(crowd, 1.0) AS crowd,
            COALESCE(last_start, 0) AS last_start, COALESCE(last_finish, 0) AS last_finish,
            crowds.weight - CASE WHEN last_start > virtual_time THEN flow.weight ELSE 0.0 END AS others
-    FROM asked CROSS JOIN fairness JOIN crowds ON crowds.community = asked.community LEFT JOIN community ON community.id = asked.community
+    FROM asked CROSS JOIN fairness JOIN crowds ON crowds.community = asked.community
+    LEFT JOIN community ON community.id = asked.community
     LEFT JOIN flow ON flow.community = asked.community AND flow.member = asked.member
     ORDER BY asked.key";
 
@@ -172,85 +153,7 @@ async fn standings(tx: &mut Tx, requests: &[Request]) -> Result<Vec<Standing>, S
     Ok(all!(tx, STANDINGS, list(asked))?)
 }
 
-impl Request {
-    /// The surface's own name of it.
-    fn name(&self) -> Option<&str> {
-        self.jobs.first()?.request.as_deref()
-    }
-
-    fn needs_ms(&self) -> i64 {
-        self.jobs.iter().map(|job| job.estimate_ms).sum()
-    }
-
-    fn check(&self, standing: &Standing) -> Result<(), StoreError> {
-        if let Some(job) = &standing.repeated {
-            return Err(StoreError::Repeated { job: job.clone() });
-        }
-        if standing.waiting + self.jobs.len() as i64 > self.admitted.max_waiting {
-            return Err(StoreError::TooManyWaiting { waiting: standing.waiting });
-        }
-        let (needed_ms, left_ms) = (self.needs_ms(), self.admitted.allowance_ms + standing.balance_ms);
-        if needed_ms > left_ms {
-            return Err(StoreError::QuotaExceeded { needed_ms, left_ms });
-        }
-        Ok(())
-    }
-}
-
-/// Requests that are taken one after the other, before any is written down.
-#[derive(Default)]
-struct Desk<'a> {
-    taken: Vec<Taken<'a>>,
-}
-
-/// A request that was taken.
-struct Taken<'a> {
-    request: &'a Request,
-    /// Of each of its jobs.
-    tags: Vec<Tags>,
-    /// What the next request of the flow starts from.
-    flow: Flow,
-    /// Whether the member waits only since then.
-    joins: bool,
-}
-
-impl<'a> Desk<'a> {
-    /// Takes a request or refuses it, as if those taken before were written down.
-    fn take(&mut self, request: &'a Request, standing: Standing) -> Result<(), StoreError> {
-        let mut standing = self.caught_up(request, standing);
-        request.check(&standing)?;
-        let waited = standing.flow.waits();
-        let shares = request.admitted.shares;
-        let tags = request.jobs.iter().map(|job| standing.flow.enqueue(job.estimate_ms, shares)).collect();
-        let joins = !waited && standing.flow.waits();
-        self.taken.push(Taken { request, tags, flow: standing.flow, joins });
-        Ok(())
-    }
-
-    fn caught_up(&self, request: &Request, mut standing: Standing) -> Standing {
-        let Request { admitted, .. } = request;
-        for Taken { request: before, flow, joins, .. } in &self.taken {
-            let is_own = before.admitted.member == admitted.member;
-            let is_near = before.admitted.community == admitted.community;
-            if is_own {
-                standing.waiting += before.jobs.len() as i64;
-                if before.admitted.period == admitted.period {
-                    standing.balance_ms -= before.needs_ms();
-                }
-                if before.name().is_some() && before.name() == request.name() {
-                    standing.repeated = before.jobs.first().map(|job| job.id.clone());
-                }
-            }
-            if is_near && is_own {
-                standing.flow = Flow { others: standing.flow.others, ..*flow };
-            } else if is_near {
-                standing.flow.others += if *joins { before.admitted.shares.member } else { 0.0 };
-                standing.flow.next_tag = standing.flow.next_tag.max(flow.next_tag);
-            }
-        }
-        standing
-    }
-
+impl Intake<'_> {
     /// Writes down all that was taken.
     async fn insert(&self, tx: &mut Tx) -> Result<Vec<Job>, StoreError> {
         if self.taken.is_empty() {

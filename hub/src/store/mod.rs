@@ -17,6 +17,7 @@ mod copy;
 mod db;
 mod fair;
 mod finish;
+mod intake;
 mod learn;
 mod lease;
 mod lineage;
@@ -39,8 +40,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 use serde::Serialize;
 
 use self::{
-    admit::Request,
     db::{Pool, Tx, execute},
+    intake::Request,
     lease::Looking,
     outbox::Delivery,
     outputs::Stored,
