@@ -119,25 +119,23 @@ struct Account {
 macro_rules! accounts {
     ($reserve:literal) => {
         concat!(
-            "WITH its AS MATERIALIZED (SELECT job.* FROM json_each($1) AS asked JOIN job ON job.id = asked.value),
-             models AS MATERIALIZED (
-                 SELECT digest, cost_ratio, spec -> 'cost' AS announced
-                 FROM (SELECT DISTINCT model FROM its) AS known JOIN model ON digest = known.model)
-             SELECT its.*, body, announced, cost_ratio, ratio, load_ms, -reserve.gpu_ms AS reserved_ms, reserve.period,
-                    (SELECT COUNT(*) FROM output WHERE output.job = its.id AND output.attempt = its.attempt) AS stored,
+            "SELECT job.*, body, model.spec -> 'cost' AS announced, cost_ratio, ratio, load_ms,
+                    -reserve.gpu_ms AS reserved_ms, reserve.period,
+                    (SELECT COUNT(*) FROM output WHERE output.job = job.id AND output.attempt = job.attempt) AS stored,
                     (SELECT CAST(SUM(l.gpu_ms) AS BIGINT) FROM ledger AS l
-                     WHERE l.member = its.member AND l.period = reserve.period) AS balance_ms
-             FROM its JOIN recipe ON recipe.id = its.recipe JOIN models ON models.digest = its.model ",
+                     WHERE l.member = job.member AND l.period = reserve.period) AS balance_ms
+             FROM json_each($1) AS asked JOIN job ON job.id = asked.value
+             JOIN recipe ON recipe.id = job.recipe JOIN model ON model.digest = job.model ",
             $reserve,
-            " LEFT JOIN pace ON pace.worker = its.worker AND pace.model = its.model"
+            " LEFT JOIN pace ON pace.worker = job.worker AND pace.model = job.model"
         )
     };
 }
 
 const ACCOUNTS: Texts = Texts {
-    sqlite: accounts!("JOIN ledger AS reserve ON reserve.job = its.id AND reserve.kind = 'reserve'"),
+    sqlite: accounts!("JOIN ledger AS reserve ON reserve.job = job.id AND reserve.kind = 'reserve'"),
     postgres: accounts!(
-        "CROSS JOIN LATERAL (SELECT gpu_ms, period FROM ledger WHERE ledger.job = its.id AND kind = 'reserve' LIMIT 1) AS reserve"
+        "CROSS JOIN LATERAL (SELECT gpu_ms, period FROM ledger WHERE ledger.job = job.id AND kind = 'reserve' LIMIT 1) AS reserve"
     ),
 };
 

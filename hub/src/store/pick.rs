@@ -87,27 +87,24 @@ struct Offer {
 const OFFERS: &str = "
     WITH asked AS MATERIALIZED (
         SELECT key, value ->> 'worker' AS worker, value -> 'wanted' AS wanted, value -> 'present' AS present FROM json_each($1)
-    ), wants AS MATERIALIZED (
-        SELECT asked.key, asked.worker, wanted.value AS model, present FROM asked CROSS JOIN json_each(asked.wanted) AS wanted
-    ), models AS MATERIALIZED (
-        SELECT digest, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT) AS load_ms
-        FROM (SELECT DISTINCT model FROM wants) AS known JOIN model ON digest = known.model
     )
-    SELECT wants.key AS place, can.model, can.overflow_after_ms IS NOT NULL AS overflow, worker.swapped_at,
-           COALESCE(pace.load_ms, models.load_ms) AS load_ms, own.amount AS too_much,
+    SELECT asked.key AS place, can.model, can.overflow_after_ms IS NOT NULL AS overflow, worker.swapped_at,
+           COALESCE(load_ms, CAST(1000 * CAST(COALESCE(spec -> 'cost' ->> 'load', '0') AS DOUBLE PRECISION) AS BIGINT)) AS load_ms,
+           own.amount AS too_much,
            (SELECT MAX(COALESCE(theirs.amount, 9223372036854775807))
             FROM worker_model AS other JOIN worker AS its ON its.name = other.worker
             LEFT JOIN shortage AS theirs
                 ON theirs.worker = other.worker AND theirs.model = other.model AND theirs.at > $2 - 86400000
-            WHERE own.amount IS NOT NULL AND other.model = can.model AND other.worker <> wants.worker
+            WHERE own.amount IS NOT NULL AND other.model = can.model AND other.worker <> asked.worker
               AND its.set_aside_until <= $2 AND other.overflow_after_ms IS NULL
-              AND other.worker IN (SELECT value FROM json_each(wants.present))) AS fits_others
-    FROM wants JOIN worker ON worker.name = wants.worker AND worker.set_aside_until <= $2
-    JOIN worker_model AS can ON can.worker = wants.worker AND can.model = wants.model
-    JOIN models ON models.digest = can.model
+              AND other.worker IN (SELECT value FROM json_each(asked.present))) AS fits_others
+    FROM asked JOIN worker ON worker.name = asked.worker AND worker.set_aside_until <= $2
+    CROSS JOIN json_each(asked.wanted) AS wanted
+    JOIN worker_model AS can ON can.worker = asked.worker AND can.model = wanted.value
+    JOIN model ON model.digest = can.model
     LEFT JOIN pace ON pace.worker = can.worker AND pace.model = can.model
     LEFT JOIN shortage AS own ON own.worker = can.worker AND own.model = can.model AND own.at > $2 - 86400000
-    ORDER BY wants.key, can.model";
+    ORDER BY asked.key, can.model";
 
 /// Jobs of a version that some workers can be given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
