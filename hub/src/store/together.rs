@@ -61,7 +61,8 @@ impl<S: Step> Together<S> {
 }
 
 impl Store {
-    /// Does a step, together with others that wait. It is done even if its caller does not wait for it.
+    /// Does a step, together with others that wait. One that nobody waits for any longer when its turn comes is left out; once begun, it
+    /// is done whoever waits.
     pub(super) async fn step<S: Step>(&self, step: S) -> Result<S::Done, StoreError> {
         let (answer, answered) = oneshot::channel();
         S::together(self).waiting().push((step, answer));
