@@ -69,17 +69,19 @@ fn attempts(life: &[Change]) -> Vec<Attempt<'_>> {
 }
 
 /// Whether the attempts at a job came one after the other: the next one begins when the last one has given the job up, or when
-/// what it was promised is over.
+/// what it was promised is over. Nothing was promised to a worker that had gone by then: it heard no answer and made no call.
 fn apart(job: &str, attempts: &[Attempt<'_>], calls: &[&Call], violations: &mut Violations) {
     for pair in attempts.windows(2) {
         let (one, next) = (&pair[0], &pair[1]);
-        let gave_up = calls.iter().any(|call| {
+        let its =
+            || calls.iter().filter(|call| (call.attempt, call.worker.as_str()) == (one.number, one.worker));
+        let promised = its().next().is_some();
+        let gave_up = its().any(|call| {
             matches!(call.act, Act::Fail | Act::Release)
-                && (call.attempt, call.worker.as_str()) == (one.number, one.worker)
                 && call.outcome != Outcome::Refused
                 && call.arrived <= next.begun + ROUNDING
         });
-        if !gave_up && next.begun + ROUNDING < one.promised {
+        if promised && !gave_up && next.begun + ROUNDING < one.promised {
             let early = one.promised - next.begun;
             let what = format!(
                 "{job}: attempt {} of {} began {early} ms before that of {} was over",
