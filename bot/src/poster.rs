@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::join_all;
 use riff_hub::{
     hub::{Change, Hub},
     measure::Outcome,
@@ -40,8 +40,8 @@ pub async fn run(hub: &Hub, stop: &CancellationToken) {
 
 async fn deliver(hub: &Hub) -> Result<(), StoreError> {
     let due = hub.store.due(WEB, MOST_AT_ONCE, hub.seam.now()).await?;
-    try_join_all(due.iter().map(|due| post(hub, due))).await?;
-    Ok(())
+    // What is wrong with one does not break off the others.
+    join_all(due.iter().map(|due| post(hub, due))).await.into_iter().collect()
 }
 
 async fn post(hub: &Hub, due: &Due) -> Result<(), StoreError> {

@@ -155,7 +155,7 @@ impl Store {
             self.read,
             "SELECT DISTINCT model FROM worker_model JOIN worker ON worker.name = worker
              WHERE worker IN (SELECT value FROM json_each($1)) AND set_aside_until <= $2",
-            crate::canonical::to_string(&present),
+            super::list(present),
             now
         )?;
         Ok(served.iter().filter_map(|text| text.parse().ok()).collect())

@@ -41,7 +41,7 @@ impl Store {
         let kept = scalars!(
             self.write,
             "UPDATE claim SET until = $3 WHERE holder = $2 AND what IN (SELECT value FROM json_each($1)) RETURNING what",
-            crate::canonical::to_string(&what),
+            super::list(what),
             holder,
             until
         )?;

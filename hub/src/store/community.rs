@@ -159,7 +159,7 @@ impl Store {
             "SELECT MAX(gpu_ms) FROM role_allowance
              WHERE community = $1 AND role IN (SELECT value FROM json_each($2))",
             community,
-            crate::canonical::to_string(&roles)
+            super::list(roles)
         )?;
         Ok(largest)
     }

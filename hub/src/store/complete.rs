@@ -7,7 +7,7 @@ use super::{
     db::{Texts, Tx, all, on},
     finish::{End, Ending, end},
     learn::{Known, Lessons},
-    list, read_json,
+    list, no_job, read_json,
     together::{Step, Together},
     turn,
 };
@@ -64,7 +64,7 @@ impl Step for Completion {
         let ended = end(&mut tx, &books.ends).await?;
         tx.commit().await?;
         let ended: HashMap<&str, &Job> = ended.iter().map(|job| (job.id.as_str(), job)).collect();
-        let job = |id: &str| ended.get(id).map(|job| (*job).clone()).ok_or_else(|| missing(id));
+        let job = |id: &str| ended.get(id).map(|job| (*job).clone()).ok_or_else(|| no_job(id));
         let ending = |(done, judged): (&Self, Result<Verdict, StoreError>)| match judged? {
             Verdict::Ends => Ok(Ending::Now(job(&done.job)?)),
             Verdict::EndsAlready => Ok(Ending::Before(job(&done.job)?)),
@@ -154,7 +154,7 @@ impl Books {
     }
 
     fn judge(&mut self, done: &Completion) -> Result<Verdict, StoreError> {
-        let account = self.accounts.get(&done.job).ok_or_else(|| missing(&done.job))?;
+        let account = self.accounts.get(&done.job).ok_or_else(|| no_job(&done.job))?;
         let job = &account.job;
         let is_its = job.attempt == i64::from(done.attempt) && job.worker.as_ref() == Some(&done.worker);
         if is_its && job.state == State::Succeeded {
@@ -195,8 +195,4 @@ impl Account {
         let left_ms = self.allowance_ms.unwrap_or(allowance_ms) + self.balance_ms + given_back_ms;
         cost_ms.min(self.reserved_ms + left_ms.max(0))
     }
-}
-
-fn missing(job: &str) -> StoreError {
-    StoreError::Missing(format!("job {job}"))
 }

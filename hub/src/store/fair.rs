@@ -98,7 +98,11 @@ impl Store {
     /// were put into service: by then virtual time is the start tag of one. A step of its own, because it takes the members'
     /// turns, which a lease does not wait for.
     pub(super) async fn keep_up(&self, served: impl Iterator<Item = &Job>) -> Result<(), StoreError> {
-        let served = served.map(|job| Served { member: &job.member, channel: &job.channel });
+        let served: Vec<Served> =
+            served.map(|job| Served { member: &job.member, channel: &job.channel }).collect();
+        if served.is_empty() {
+            return Ok(());
+        }
         let mut looked: Vec<Standing> = all!(self.read, STANDINGS, list(served))?;
         looked.retain(|standing| standing.drift().is_some());
         if looked.is_empty() {

@@ -8,7 +8,7 @@ use super::{
     db::{Texts, Tx, all, execute, on, one, optional},
     illegal,
     learn::{blame, had_no_room},
-    list, turn,
+    list, no_job, turn,
 };
 use crate::{
     job::{Job, State},
@@ -114,8 +114,7 @@ pub(super) async fn withhold(tx: &mut Tx, job: &Job, now: Millis) -> Result<Job,
 
 async fn by_id(tx: &mut Tx, job: &str) -> Result<Job, StoreError> {
     turn::of_jobs(tx, &[job]).await?;
-    optional!(tx, "SELECT * FROM job WHERE id = $1", job)?
-        .ok_or_else(|| StoreError::Missing(format!("job {job}")))
+    optional!(tx, "SELECT * FROM job WHERE id = $1", job)?.ok_or_else(|| no_job(job))
 }
 
 async fn held(tx: &mut Tx, job: &str, worker: &str, attempt: u32) -> Result<Job, StoreError> {
@@ -170,8 +169,7 @@ impl End {
     }
 
     async fn only(self, tx: &mut Tx) -> Result<Job, StoreError> {
-        let missing = || StoreError::Missing(format!("job {}", self.job));
-        end(tx, std::slice::from_ref(&self)).await?.pop().ok_or_else(missing)
+        end(tx, std::slice::from_ref(&self)).await?.pop().ok_or_else(|| no_job(&self.job))
     }
 }
 

@@ -240,6 +240,10 @@ impl Store {
     }
 }
 
+fn no_job(job: &str) -> StoreError {
+    StoreError::Missing(format!("job {job}"))
+}
+
 fn illegal(job: &str, found: State, wanted: State) -> StoreError {
     StoreError::IllegalTransition { job: job.to_owned(), found: found.as_str(), wanted: wanted.as_str() }
 }

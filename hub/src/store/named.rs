@@ -22,7 +22,7 @@ const OUTPUTS: Texts = Texts {
 impl Store {
     /// Those of the blobs that are outputs.
     pub async fn outputs_among(&self, blobs: &[Digest]) -> Result<HashSet<Digest>, StoreError> {
-        let names: Vec<String> = scalars!(self.read, OUTPUTS, crate::canonical::to_string(&blobs))?;
+        let names: Vec<String> = scalars!(self.read, OUTPUTS, super::list(blobs))?;
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 

@@ -65,7 +65,7 @@ impl Store {
                 serde_json::json!({"name": worker.worker, "seen_at": worker.seen_at, "loaded": loaded})
             })
             .collect();
-        execute!(self.write, SEEN, canonical::to_string(&rows))?;
+        execute!(self.write, SEEN, super::list(&rows))?;
         let rows: Vec<(String, Millis, String)> =
             all!(self.read, "SELECT name, seen_at, loaded FROM worker WHERE seen_at >= $1", since)?;
         let present = |(worker, seen_at, loaded): (String, Millis, String)| {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     affinity::{self, Asking, Choice, Head, Memory},
-    canonical::{self, Digest},
+    canonical::Digest,
     seam::Millis,
 };
 
@@ -289,7 +289,7 @@ impl Store {
             "SELECT value FROM json_each($1) AS wanted
              WHERE EXISTS (SELECT 1 FROM job WHERE model = wanted.value AND state = 'queued'
                            AND not_before <= $2 AND expires_at > $2 AND (created_at <= $3 OR not_before > 0))",
-            canonical::to_string(&models),
+            list(models),
             now,
             now - JUST_NOW
         )?;
